@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT */
+/* The two real clocks. */
+#include "base/clock.h"
+
+#include <time.h>
+
+static int64_t read_clock(clockid_t id)
+{
+    struct timespec now;
+
+    clock_gettime(id, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t weir__clock_us(void *arg)
+{
+    (void)arg;
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+int64_t weir__wall_us(void)
+{
+    return read_clock(CLOCK_REALTIME);
+}
