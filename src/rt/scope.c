@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/* Scopes: structured fibers and the way a cancellation travels. Not thread-safe: a scope belongs to its loop. */
+#include "rt/scope.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "rt/loop.h"
+
+#define SCOPE_MAGIC 0x73636f70u
+
+struct weir__deferred {
+    struct weir__deferred *next;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+/* A scope opened by a handler, with its place in the parent. */
+struct opened_scope {
+    struct weir_scope scope;
+    struct weir__cancel_hook hook;
+};
+
+struct child {
+    struct weir_scope *scope;
+    weir_fiber_fn *fn;
+    void *arg;
+};
+
+int64_t weir_now(void)
+{
+    struct weir__loop *loop = weir__loop_current();
+
+    return (loop != NULL ? loop->now_us : weir__clock_us(NULL)) / 1000;
+}
+
+int64_t weir_after_ms(int64_t duration_ms)
+{
+    return weir_now() + duration_ms;
+}
+
+/* ---- waiting ---- */
+
+bool weir__wait_is_cancelled(void)
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+
+    return fiber->cancel_pending && fiber->shield == 0;
+}
+
+static int consume_cancel(struct weir__fiber *fiber)
+{
+    if (!fiber->cancel_sticky) {
+        fiber->cancel_pending = false;
+    }
+    return WEIR_ECANCELED;
+}
+
+int weir__wait(int64_t deadline_us)
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+    int r;
+
+    weir_assert(fiber != NULL);
+    if (weir__wait_is_cancelled()) {
+        weir__fiber_yield(); /* a handler that ignores the signal still lets the loop turn */
+        return consume_cancel(fiber);
+    }
+    r = weir__fiber_suspend(deadline_us);
+    return weir__wait_is_cancelled() ? consume_cancel(fiber) : r;
+}
+
+void weir__shield_begin(void)
+{
+    weir__fiber_current()->shield++;
+}
+
+void weir__shield_end(void)
+{
+    weir__fiber_current()->shield--;
+}
+
+int weir_sleep(int64_t deadline)
+{
+    int64_t until_us = weir__deadline_us(deadline);
+    int r;
+
+    do {
+        r = weir__wait(until_us);
+    } while (r == 0);
+    return r == WEIR_ETIMEDOUT ? 0 : r;
+}
+
+int weir_yield(void)
+{
+    weir__fiber_yield();
+    return weir__wait_is_cancelled() ? consume_cancel(weir__fiber_current()) : 0;
+}
+
+/* ---- scopes ---- */
+
+void weir__scope_init(struct weir_scope *scope, struct weir__fiber *owner)
+{
+    *scope = (struct weir_scope){.magic = SCOPE_MAGIC, .embedded = true, .owner = owner};
+    weir_list_init(&scope->children);
+    weir_list_init(&scope->hooks);
+}
+
+static void run_deferred(struct weir_scope *scope)
+{
+    while (scope->deferred != NULL) {
+        struct weir__deferred *next = scope->deferred->next;
+        struct weir__deferred *now = scope->deferred;
+
+        scope->deferred = next;
+        now->fn(now->arg);
+        weir_free(now);
+    }
+}
+
+void weir__scope_finish(struct weir_scope *scope)
+{
+    weir_check(scope, SCOPE_MAGIC);
+    weir_assert(scope->live == 0);
+    if (scope->deferred != NULL) {
+        weir__shield_begin();
+        run_deferred(scope);
+        weir__shield_end();
+    }
+    while (!weir_list_is_empty(&scope->hooks)) {
+        weir_list_pop_front(&scope->hooks);
+    }
+    scope->magic = 0;
+}
+
+static void mark(struct weir__fiber *fiber, bool sticky)
+{
+    fiber->cancel_pending = true;
+    fiber->cancel_sticky = sticky;
+    weir__fiber_wake(fiber);
+}
+
+void weir_scope_cancel(struct weir_scope *scope)
+{
+    struct weir_list *link;
+
+    weir_check(scope, SCOPE_MAGIC);
+    if (scope->cancelled) {
+        return;
+    }
+    scope->cancelled = true;
+    if (scope->owner != NULL) {
+        mark(scope->owner, false);
+    }
+    for (link = scope->children.next; link != &scope->children; link = link->next) {
+        mark(weir_list_entry(link, struct weir__fiber, sibling), true);
+    }
+    while ((link = weir_list_pop_front(&scope->hooks)) != NULL) {
+        struct weir__cancel_hook *hook = weir_list_entry(link, struct weir__cancel_hook, link);
+
+        hook->cancel(hook);
+    }
+}
+
+void weir__cancel_hook_add(struct weir__cancel_hook *hook, void (*cancel)(struct weir__cancel_hook *hook))
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+
+    weir_list_init(&hook->link);
+    hook->cancel = cancel;
+    if (fiber == NULL || fiber->scope == NULL || fiber->shield > 0) {
+        return;
+    }
+    if (fiber->scope->cancelled) {
+        cancel(hook);
+        return;
+    }
+    weir_list_push_back(&fiber->scope->hooks, &hook->link);
+}
+
+void weir__cancel_hook_remove(struct weir__cancel_hook *hook)
+{
+    weir_list_remove(&hook->link);
+}
+
+static void parent_cancelled(struct weir__cancel_hook *hook)
+{
+    weir_scope_cancel(&weir_list_entry(hook, struct opened_scope, hook)->scope);
+}
+
+int weir_scope_open(struct weir_scope **ret)
+{
+    struct opened_scope *opened = weir_alloc0(sizeof(*opened));
+
+    if (opened == NULL) {
+        return WEIR_ENOMEM;
+    }
+    weir__scope_init(&opened->scope, NULL);
+    opened->scope.embedded = false;
+    weir__cancel_hook_add(&opened->hook, parent_cancelled);
+    *ret = &opened->scope;
+    return 0;
+}
+
+static void child_main(void *arg)
+{
+    struct child *child = arg;
+    struct weir_scope *scope = child->scope;
+    struct weir__fiber *fiber = weir__fiber_current();
+    int r = child->fn(child->arg);
+
+    weir_free(child);
+    weir_list_remove(&fiber->sibling);
+    scope->live--;
+    if (r < 0) {
+        if (scope->result == 0) {
+            scope->result = r;
+        }
+        weir_scope_cancel(scope);
+    }
+    if (scope->live == 0 && scope->joiner != NULL) {
+        weir__fiber_wake(scope->joiner);
+    }
+}
+
+int weir_scope_spawn(struct weir_scope *scope, weir_fiber_fn *fn, void *arg)
+{
+    struct weir__fiber *fiber;
+    struct child *child;
+    int r;
+
+    weir_check(scope, SCOPE_MAGIC);
+    if (scope->cancelled) {
+        return WEIR_ECANCELED;
+    }
+    child = weir_alloc(sizeof(*child));
+    if (child == NULL) {
+        return WEIR_ENOMEM;
+    }
+    *child = (struct child){scope, fn, arg};
+    r = weir__fiber_start(weir__loop_current(), child_main, child, &fiber);
+    if (r < 0) {
+        weir_free(child);
+        return r;
+    }
+    fiber->scope = scope;
+    fiber->stall = weir__fiber_current()->stall;
+    weir_list_push_back(&scope->children, &fiber->sibling);
+    scope->live++;
+    return 0;
+}
+
+int weir_scope_join(struct weir_scope *scope, int64_t deadline)
+{
+    int r = 0;
+
+    weir_check(scope, SCOPE_MAGIC);
+    while (scope->live > 0 && r == 0) {
+        scope->joiner = weir__fiber_current();
+        r = weir__wait(weir__deadline_us(deadline));
+        scope->joiner = NULL;
+    }
+    if (r == WEIR_ECANCELED) {
+        weir_scope_cancel(scope);
+    }
+    return scope->live == 0 && r != WEIR_ECANCELED ? scope->result : r;
+}
+
+void weir__scope_stop(struct weir_scope *scope)
+{
+    weir_scope_cancel(scope);
+    while (scope->live > 0) {
+        scope->joiner = weir__fiber_current();
+        weir__fiber_suspend(WEIR__NEVER);
+        scope->joiner = NULL;
+    }
+}
+
+void weir_scope_close(struct weir_scope *scope)
+{
+    struct opened_scope *opened;
+
+    if (scope == NULL) {
+        return;
+    }
+    weir_check(scope, SCOPE_MAGIC);
+    weir_assert(!scope->embedded);
+    weir__scope_stop(scope);
+    weir__scope_finish(scope);
+    opened = weir_list_entry(scope, struct opened_scope, scope);
+    weir__cancel_hook_remove(&opened->hook);
+    weir_free(opened);
+}
+
+int weir_scope_defer(void (*fn)(void *arg), void *arg)
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+    struct weir__deferred *deferred;
+
+    weir_assert(fiber != NULL);
+    if (fiber->scope == NULL) {
+        return WEIR_ESTATE;
+    }
+    deferred = weir_alloc(sizeof(*deferred));
+    if (deferred == NULL) {
+        return WEIR_ENOMEM;
+    }
+    *deferred = (struct weir__deferred){fiber->scope->deferred, fn, arg};
+    fiber->scope->deferred = deferred;
+    return 0;
+}

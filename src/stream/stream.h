@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_STREAM_STREAM_H
+#define WEIR_STREAM_STREAM_H
+
+#include <weir/stream.h>
+
+/*
+ * What a source and a sink look like inside: the operations, the sticky result, and who is in a call. Embedded in
+ * protocol streams, or heap objects for those made by weir_source_create_take().
+ */
+#define WEIR__OPEN 1 /* `final` of a stream that may go on */
+
+struct weir_source {
+    uint32_t magic;
+    int final; /* WEIR__OPEN, 0 after a verified end, or the error */
+    bool busy, cancelled, embedded;
+    const struct weir_source_ops *ops;
+    void *state;
+    struct weir_error error;
+};
+
+struct weir_sink {
+    uint32_t magic;
+    int final; /* WEIR__OPEN, 0 after a clean end, or the error */
+    bool busy, aborted, embedded, refused;
+    const struct weir_sink_ops *ops;
+    void *state;
+    struct weir_error error;
+};
+
+void weir__source_init(struct weir_source *source, const struct weir_source_ops *ops, void *state);
+void weir__sink_init(struct weir_sink *sink, const struct weir_sink_ops *ops, void *state);
+
+/* weir_next() with a bound of the caller's; pipes and combinators use it. */
+int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline, struct weir_chunk **ret);
+/* weir_wait_writable() that also says how much is worth bringing. */
+int weir__wait_writable(struct weir_sink *sink, int64_t deadline, size_t *ret_room);
+
+/* Whether a result is final for a source: not EAGAIN, ETIMEDOUT, EBUSY. */
+static inline bool weir__is_final(int r)
+{
+    return r < 0 && r != WEIR_EAGAIN && r != WEIR_ETIMEDOUT && r != WEIR_EBUSY;
+}
+
+#endif
