@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "rt/pipes.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -71,6 +72,7 @@ int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop 
     weir_list_init(&loop->yielded);
     weir_list_init(&loop->parked);
     weir_list_init(&loop->idle);
+    weir_list_init(&loop->flushes);
     weir__stacks_init(&loop->stacks);
     weir__timer_init(&loop->sweep, sweep);
     pthread_mutex_init(&loop->shared.mutex, NULL);
@@ -89,6 +91,7 @@ void weir__loop_destroy(struct weir__loop *loop)
     if (loop->pools != NULL) {
         loop->pools_destroy(loop->pools);
     }
+    weir__pipes_finish(loop);
     weir__timers_finish(&loop->timers);
     weir__stacks_finish(&loop->stacks);
     pthread_mutex_destroy(&loop->shared.mutex);
@@ -147,15 +150,35 @@ static void run_tasks(struct weir__loop *loop)
     }
 }
 
+void weir__flush_soon(struct weir__loop *loop, struct weir__flush *flush)
+{
+    if (weir_list_is_empty(&flush->link)) {
+        weir_list_push_back(&loop->flushes, &flush->link);
+    }
+}
+
+static void run_flushes(struct weir__loop *loop)
+{
+    struct weir_list *link;
+
+    while ((link = weir_list_pop_front(&loop->flushes)) != NULL) {
+        struct weir__flush *flush = weir_list_entry(link, struct weir__flush, link);
+
+        flush->flush(flush);
+    }
+}
+
 static void run_ready(struct weir__loop *loop)
 {
     struct weir_list *link;
 
+    run_flushes(loop);
     while ((link = weir_list_pop_front(&loop->ready)) != NULL) {
         struct weir__fiber *fiber = weir_list_entry(link, struct weir__fiber, link);
 
         fiber->queued = false;
         weir__fiber_resume(fiber);
+        run_flushes(loop);
     }
 }
 

@@ -43,6 +43,12 @@ struct weir__task {
     void (*run)(struct weir__task *task);
 };
 
+/* Output that leaves when the fiber which queued it waits or ends, embedded by its owner. */
+struct weir__flush {
+    struct weir_list link; /* weir__loop.flushes */
+    void (*flush)(struct weir__flush *flush);
+};
+
 struct weir__loop {
     int epoll_fd, wake_fd;
     int64_t now_us;
@@ -62,6 +68,10 @@ struct weir__loop {
     struct weir__timer sweep;
     struct weir__pools *pools; /* of the layer bytes; made on first use */
     void (*pools_destroy)(struct weir__pools *pools);
+#define WEIR__SPARE_PIPES 8
+    int pipe_fds[WEIR__SPARE_PIPES][2]; /* rt/pipes: empty ones */
+    unsigned pipe_count;
+    struct weir_list flushes; /* weir__flush.link: output queued in this turn */
     struct epoll_event *events; /* the batch in hand: closing a watch clears it there */
     int event_count;
     const void *stack_bottom; /* for AddressSanitizer */
@@ -93,6 +103,9 @@ int64_t weir__loop_clock_us(struct weir__loop *loop);
 
 /* Runs task->run on the loop, soon. Context: any thread. */
 void weir__loop_post(struct weir__loop *loop, struct weir__task *task);
+
+/* Has flush->flush called on the loop's stack as soon as the running fiber waits or ends; once for many calls. */
+void weir__flush_soon(struct weir__loop *loop, struct weir__flush *flush);
 
 /* Registers a descriptor for life. Returns 0 or WEIR_EIO / WEIR_ENOMEM. */
 int weir__watch_open(struct weir__loop *loop, struct weir__watch *watch, int fd);

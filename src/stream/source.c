@@ -58,8 +58,10 @@ int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline, s
     source->busy = true;
     r = source->ops->next(source->state, max_bytes, deadline, ret);
     source->busy = false;
-    if (source->cancelled && r == 1) {
-        *ret = weir_chunk_unref(*ret);
+    if (source->cancelled && r >= 0) {
+        if (r == 1) {
+            *ret = weir_chunk_unref(*ret);
+        }
         r = WEIR_ECANCELED;
     }
     if (r == 0 || weir__is_final(r)) {

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/* TCP reads and writes on edge-triggered readiness, and the pace that bounds what the kernel holds for a reader. */
+#include "net/tcp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+const struct weir__pace weir__pace_default = {
+    .slow_bytes = 32 << 10,
+    .fast_bytes = 1 << 20,
+    .fast_chunk = 512 << 10,
+    .fast_after = 1 << 20,
+    .stall_reset_us = 10000,
+    .stall_slow_us = 50000,
+};
+
+static void set_lowat(struct weir__tcp *tcp, uint32_t bytes)
+{
+    setsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
+int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd, const struct weir__pace *pace)
+{
+    int one = 1;
+    int r;
+
+    *tcp = (struct weir__tcp){.loop = loop, .pace = pace != NULL ? pace : &weir__pace_default};
+    r = weir__watch_open(loop, &tcp->watch, fd);
+    if (r < 0) {
+        tcp->watch.fd = -1;
+        close(fd);
+        return r;
+    }
+    /* Not a TCP socket in some tests: then these do nothing. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    set_lowat(tcp, tcp->pace->slow_bytes);
+    return 0;
+}
+
+void weir__tcp_close(struct weir__tcp *tcp)
+{
+    weir__watch_close(tcp->loop, &tcp->watch);
+}
+
+void weir__tcp_reset(struct weir__tcp *tcp)
+{
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    if (tcp->watch.fd >= 0) {
+        setsockopt(tcp->watch.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+        weir__tcp_close(tcp);
+    }
+}
+
+/* The error of a failed call as one of ours; EAGAIN clears the readiness bit that lied. */
+static int failed(struct weir__tcp *tcp, uint8_t bit)
+{
+    switch (errno) {
+    case EAGAIN:
+        tcp->watch.ready &= (uint8_t)~bit;
+        return WEIR_EAGAIN;
+    case EINTR:
+        return WEIR_EAGAIN; /* the bit stays: the caller comes again */
+    case EPIPE:
+    case ECONNRESET:
+        tcp->native = errno;
+        return WEIR_ERESET;
+    default:
+        tcp->native = errno;
+        return WEIR_EIO;
+    }
+}
+
+int weir__tcp_read(struct weir__tcp *tcp, uint8_t *data, size_t size, size_t *ret_len)
+{
+    ssize_t got = recv(tcp->watch.fd, data, size, 0);
+
+    if (got < 0) {
+        return failed(tcp, WEIR__CAN_READ);
+    }
+    if (got == 0) {
+        return 0;
+    }
+    /* A short read has emptied the socket, unless a FIN or an error waits behind the bytes. */
+    if ((size_t)got < size && !(tcp->watch.ready & (WEIR__PEER_FIN | WEIR__PEER_GONE))) {
+        tcp->watch.ready &= (uint8_t)~WEIR__CAN_READ;
+    }
+    tcp->received += (uint64_t)got;
+    *ret_len = (size_t)got;
+    return 1;
+}
+
+static int went_out(struct weir__tcp *tcp, ssize_t done, size_t *ret_len)
+{
+    if (done < 0) {
+        return failed(tcp, WEIR__CAN_WRITE);
+    }
+    tcp->sent += (uint64_t)done;
+    tcp->smooth_bytes += (uint64_t)done;
+    *ret_len = (size_t)done;
+    return done == 0 ? WEIR_EAGAIN : 0;
+}
+
+int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, size_t *ret_len)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+
+    return went_out(tcp, sendmsg(tcp->watch.fd, &message, MSG_NOSIGNAL), ret_len);
+}
+
+int weir__tcp_splice_out(struct weir__tcp *tcp, int pipe_fd, size_t size, size_t *ret_len)
+{
+    return went_out(tcp,
+                    splice(pipe_fd, NULL, tcp->watch.fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK),
+                    ret_len);
+}
+
+void weir__tcp_note_stall(struct weir__tcp *tcp)
+{
+    if (!tcp->stalled) {
+        tcp->stalled = true;
+        tcp->stalled_at_us = weir__loop_clock_us(tcp->loop);
+    }
+}
+
+/* Draws the conclusion from a stall that has ended. */
+static void judge(struct weir__tcp *tcp)
+{
+    const struct weir__pace *pace = tcp->pace;
+
+    if (tcp->stalled) {
+        int64_t waited_us = weir__loop_clock_us(tcp->loop) - tcp->stalled_at_us;
+
+        tcp->stalled = false;
+        if (waited_us >= pace->stall_reset_us) {
+            tcp->smooth_bytes = 0;
+        }
+        if (waited_us >= pace->stall_slow_us && tcp->fast) {
+            tcp->fast = false;
+            set_lowat(tcp, pace->slow_bytes);
+        }
+    }
+    if (!tcp->fast && tcp->smooth_bytes > pace->fast_after) {
+        tcp->fast = true;
+        set_lowat(tcp, pace->fast_bytes);
+    }
+}
+
+int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room)
+{
+    int unsent = 0;
+
+    judge(tcp);
+    ioctl(tcp->watch.fd, SIOCOUTQNSD, &unsent);
+    if ((uint32_t)unsent >= (tcp->fast ? tcp->pace->fast_bytes : tcp->pace->slow_bytes)) {
+        return WEIR_EAGAIN;
+    }
+    *ret_room = tcp->fast ? tcp->pace->fast_chunk : tcp->pace->slow_bytes;
+    return 0;
+}
+
+int weir__tcp_wait_room(struct weir__tcp *tcp, int64_t deadline_us, size_t *ret_room)
+{
+    int r = weir__tcp_room(tcp, ret_room);
+
+    if (r == 0) {
+        return 0;
+    }
+    weir__tcp_note_stall(tcp);
+    /* No call has failed, so no edge is armed: ask the kernel to tell. */
+    tcp->watch.ready &= (uint8_t)~WEIR__CAN_WRITE;
+    weir__watch_rearm(tcp->loop, &tcp->watch);
+    r = weir__watch_wait_writable(&tcp->watch, deadline_us);
+    if (r == 0) {
+        judge(tcp);
+        *ret_room = tcp->fast ? tcp->pace->fast_chunk : tcp->pace->slow_bytes;
+    }
+    return r;
+}
+
+enum weir_reason weir__tcp_gone(struct weir__tcp *tcp)
+{
+    if (tcp->native != 0 || (tcp->watch.ready & WEIR__PEER_GONE)) {
+        return WEIR_REASON_RESET;
+    }
+    return tcp->watch.ready & WEIR__PEER_FIN ? WEIR_REASON_FIN : WEIR_REASON_NONE;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_NET_TCP_H
+#define WEIR_NET_TCP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <weir/err.h>
+
+#include "rt/loop.h"
+
+/*
+ * One connected TCP socket, and how far ahead of its reader it may be filled. Nothing here waits but the two calls that
+ * say so.
+ *
+ * The pace of the sending side. What a proxy holds for a slow reader is mostly kernel memory, so a socket starts slow:
+ * 32 KiB are brought at a time, and only while less than that is unsent; then receive autotuning towards the producer
+ * never grows for a reader that does not read. Once 1 MiB has gone out without a stall of 10 ms it is fast: 512 KiB at
+ * a time with up to 1 MiB unsent. A stall of 50 ms makes it slow again.
+ */
+struct weir__pace {
+    uint32_t slow_bytes, fast_bytes, fast_chunk, fast_after;
+    uint32_t stall_reset_us, stall_slow_us;
+};
+
+extern const struct weir__pace weir__pace_default;
+
+struct weir__tcp {
+    struct weir__watch watch;
+    struct weir__loop *loop;
+    const struct weir__pace *pace;
+    bool fast, stalled;
+    uint64_t smooth_bytes;  /* gone out since the last stall */
+    int64_t stalled_at_us;
+    int native;             /* the errno that ended it, or 0 */
+    uint64_t received, sent;
+};
+
+/* Takes a connected, non-blocking descriptor; it is closed when this fails. `pace` NULL: the default; borrowed.
+ * Returns 0, WEIR_ENOMEM, WEIR_EIO. */
+int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd, const struct weir__pace *pace);
+void weir__tcp_close(struct weir__tcp *tcp);
+/* Closes with a reset, so that no peer can take what it got for complete. */
+void weir__tcp_reset(struct weir__tcp *tcp);
+
+/* Reads what is there. Returns 1 with *ret_len > 0, 0 at the peer's FIN, WEIR_EAGAIN, WEIR_ERESET, WEIR_EIO. */
+int weir__tcp_read(struct weir__tcp *tcp, uint8_t *data, size_t size, size_t *ret_len);
+
+/* Writes what fits. Returns 0 with *ret_len >= 1, WEIR_EAGAIN, WEIR_ERESET (EPIPE too), WEIR_EIO. */
+int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, size_t *ret_len);
+
+/* Moves from a pipe to the socket; as weir__tcp_writev(). */
+int weir__tcp_splice_out(struct weir__tcp *tcp, int pipe_fd, size_t size, size_t *ret_len);
+
+/* How much is worth bringing now: > 0 bytes with 0, or WEIR_EAGAIN: too much is unsent. */
+int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room);
+
+/* Waits for room / for a state in which a write takes something. Returns 0, WEIR_ETIMEDOUT. The caller looks itself
+ * whether its stream is still wanted: a wake-up may come for that. Context: fiber, suspends. */
+int weir__tcp_wait_room(struct weir__tcp *tcp, int64_t deadline_us, size_t *ret_room);
+
+/* Notes the begin of a wait for the socket. */
+void weir__tcp_note_stall(struct weir__tcp *tcp);
+
+/* Why the peer is gone, as far as the kernel tells; WEIR_REASON_NONE while it is there. */
+enum weir_reason weir__tcp_gone(struct weir__tcp *tcp);
+
+/* TCP as a source (until FIN) and a sink (weir_end() shuts the sending side down): the bare relay. The tcp must outlive
+ * both. */
+struct weir_source;
+struct weir_sink;
+void weir__tcp_source_init(struct weir_source *source, struct weir__tcp *tcp);
+void weir__tcp_sink_init(struct weir_sink *sink, struct weir__tcp *tcp);
+
+#endif
