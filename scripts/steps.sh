@@ -30,19 +30,28 @@ limit() {
     local seconds=$1 rc
     shift
 
-    timeout -k 10 "$seconds" "${prefix[@]}" "$@"
+    # In the background, for a trap waits for a program in the foreground.
+    timeout -k 10 "$seconds" "${prefix[@]}" "$@" <&0 &
+    trap "kill $!" TERM
+    wait $!
     rc=$?
+    trap - TERM
     [ $rc -ne 124 ] || echo "time limit of $seconds s reached"
     return $rc
 }
 
 # From here on sanitizers report into files, so that what a test does not look at (a server's stderr, its exit status)
-# is seen by no_reports. Address randomization is off: clang 14's runtimes do not know the layouts of newer kernels.
+# is seen by no_reports.
 watch_sanitizers() {
     local log="log_path=$reports/report"
 
     export ASAN_OPTIONS="$log:detect_leaks=1" LSAN_OPTIONS="$log" TSAN_OPTIONS="$log:second_deadlock_stack=1"
     export UBSAN_OPTIONS="$log:print_stacktrace=1:halt_on_error=1"
+    without_aslr
+}
+
+# The sanitizers of clang 14 do not know the memory layouts of newer kernels.
+without_aslr() {
     if setarch --addr-no-randomize true 2>/dev/null; then
         prefix=(setarch --addr-no-randomize)
     fi
@@ -222,14 +231,14 @@ step_corpus() {
 
     targets=$(fuzz_targets) || return 1
     [ -n "$targets" ] || { nothing "no fuzz targets"; return 0; }
-    watch_sanitizers
+    without_aslr
+    export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
     for target in $targets; do
         corpus=$(corpus_of "$target") || { counted 0 0 "no corpus for ${target##*/}"; continue; }
         find "$corpus" -type f -print0 | limit 120 xargs -0 -r "$target" -timeout=10 || bad=1
         lint [ $bad -eq 0 ]
         bad=0
     done
-    no_reports
 }
 
 # --- what --all adds ---
@@ -258,7 +267,8 @@ step_fuzz() {
 
     targets=$(fuzz_targets) || return 1
     [ -n "$targets" ] || { nothing "no fuzz targets"; return 0; }
-    watch_sanitizers
+    without_aslr
+    export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
     mkdir -p "$finds"
     for target in $targets; do
         while [ "$(jobs -rp | wc -l)" -ge 2 ]; do
@@ -281,7 +291,6 @@ step_fuzz() {
         tail -n 30 "build/check/fuzz-$name.log"
         lint [ "$(cat "build/check/fuzz-$name.rc")" = 0 ]
     done
-    no_reports
 }
 
 step_demo() {
