@@ -37,8 +37,8 @@ WEIR_API WEIR_NODISCARD int weir_chunk_copy(struct weir_view bytes, struct weir_
  *
  * Returns 0, WEIR_EINVAL (empty), WEIR_ENOMEM. Context: any thread.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_chunk_wrap(struct weir_view bytes, void (*release)(void *arg), void *arg,
-                                            struct weir_chunk **ret);
+WEIR_API WEIR_NODISCARD int weir_chunk_wrap(struct weir_view bytes, void (*release)(void *arg),
+                                            void *arg, struct weir_chunk **ret);
 
 /**
  * A chunk over a part of another one; both share the bytes, and the buffer lives as long as either.

@@ -11,27 +11,27 @@ WEIR_BEGIN_DECLS
  * a range of their own (-20000 ... -20999), so that a foreign library's code that leaks is recognised at once.
  * Codes are chosen by what the caller can do; the native cause is in struct weir_error, kept on the stream.
  */
-#define WEIR_ERR_MAP(X)                                                              \
-    X(-20001, ENOMEM, "out of memory")                                               \
-    X(-20002, EINVAL, "invalid argument")                                            \
-    X(-20003, ESTATE, "not allowed in this state")                                   \
-    X(-20004, EBUSY, "in use by another call")                                       \
-    X(-20005, ECANCELED, "canceled")                                                 \
-    X(-20006, ETIMEDOUT, "deadline passed")                                          \
-    X(-20007, ESTALLED, "peer made no progress for too long")                        \
-    X(-20008, ECLOSED, "closed by the other side")                                   \
-    X(-20009, ETRUNCATED, "body ended before its framing did")                       \
-    X(-20010, ERESET, "reset by the peer")                                           \
-    X(-20011, EIO, "input/output error")                                             \
-    X(-20012, ETLS, "TLS failure")                                                   \
-    X(-20013, EPROTO, "protocol violation")                                          \
-    X(-20014, ELIMIT, "over a configured limit")                                     \
-    X(-20015, EBUDGET, "over the memory budget")                                     \
-    X(-20016, ELAGGED, "too slow a subscriber")                                      \
-    X(-20017, EREFUSED, "refused")                                                   \
-    X(-20018, ENOTFOUND, "not found")                                                \
-    X(-20019, EUNSUPPORTED, "not supported")                                         \
-    X(-20020, EAGAIN, "nothing yet (a read that must not wait)")                     \
+#define WEIR_ERR_MAP(X)                                          \
+    X(-20001, ENOMEM, "out of memory")                           \
+    X(-20002, EINVAL, "invalid argument")                        \
+    X(-20003, ESTATE, "not allowed in this state")               \
+    X(-20004, EBUSY, "in use by another call")                   \
+    X(-20005, ECANCELED, "canceled")                             \
+    X(-20006, ETIMEDOUT, "deadline passed")                      \
+    X(-20007, ESTALLED, "peer made no progress for too long")    \
+    X(-20008, ECLOSED, "closed by the other side")               \
+    X(-20009, ETRUNCATED, "body ended before its framing did")   \
+    X(-20010, ERESET, "reset by the peer")                       \
+    X(-20011, EIO, "input/output error")                         \
+    X(-20012, ETLS, "TLS failure")                               \
+    X(-20013, EPROTO, "protocol violation")                      \
+    X(-20014, ELIMIT, "over a configured limit")                 \
+    X(-20015, EBUDGET, "over the memory budget")                 \
+    X(-20016, ELAGGED, "too slow a subscriber")                  \
+    X(-20017, EREFUSED, "refused")                               \
+    X(-20018, ENOTFOUND, "not found")                            \
+    X(-20019, EUNSUPPORTED, "not supported")                     \
+    X(-20020, EAGAIN, "nothing yet (a read that must not wait)") \
     X(-20021, EFLOW, "no room yet (an emit that must not wait); nothing was taken")
 
 enum weir_err {
@@ -66,11 +66,11 @@ enum weir_reason {
 
 /* The whole story of one failure. */
 struct weir_error {
-    int code;                 /* enum weir_err, or 0: no failure */
-    enum weir_side side;      /* where it began */
-    enum weir_reason reason;  /* why */
-    int native;               /* errno, an HTTP/2 or HTTP/3 code, or a foreign library's code; 0: none */
-    const char *where;        /* static text naming the operation, never NULL after a failure */
+    int code;                /* enum weir_err, or 0: no failure */
+    enum weir_side side;     /* where it began */
+    enum weir_reason reason; /* why */
+    int native;        /* errno, an HTTP/2 or HTTP/3 code, or a foreign library's code; 0: none */
+    const char *where; /* static text naming the operation, never NULL after a failure */
 };
 
 /**

@@ -8,7 +8,8 @@
 
 #define WEIR_API __attribute__((visibility("default")))
 #define WEIR_NODISCARD __attribute__((warn_unused_result))
-#define WEIR_PRINTF(format_index, first_arg) __attribute__((format(printf, format_index, first_arg)))
+#define WEIR_PRINTF(format_index, first_arg) \
+    __attribute__((format(printf, format_index, first_arg)))
 
 /* Ignores a result on purpose; gcc warns about a plain (void) cast. */
 #define WEIR_IGNORE(call)            \

@@ -60,7 +60,8 @@ WEIR_API WEIR_NODISCARD int weir_scope_open(struct weir_scope **ret);
  * Returns 0, WEIR_ENOMEM, WEIR_ELIMIT (no stack left), WEIR_ECANCELED (the scope is cancelled).
  * Context: fiber.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_scope_spawn(struct weir_scope *scope, weir_fiber_fn *fn, void *arg);
+WEIR_API WEIR_NODISCARD int weir_scope_spawn(struct weir_scope *scope, weir_fiber_fn *fn,
+                                             void *arg);
 
 /**
  * Waits until all children have ended by themselves.

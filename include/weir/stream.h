@@ -40,7 +40,8 @@ struct weir_fields;
  *
  * Context: fiber, suspends.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_next(struct weir_source *source, int64_t deadline, struct weir_chunk **ret);
+WEIR_API WEIR_NODISCARD int weir_next(struct weir_source *source, int64_t deadline,
+                                      struct weir_chunk **ret);
 
 /**
  * Gives up on the rest: the peer is told at once (HTTP/1.1: the connection closes; HTTP/2 and 3: the stream is reset),
@@ -121,18 +122,21 @@ WEIR_API WEIR_NODISCARD int weir_source_create_take(const struct weir_source_ops
  *
  * Context: fiber, suspends.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_emit(struct weir_sink *sink, struct weir_chunk *chunk, int64_t deadline);
+WEIR_API WEIR_NODISCARD int weir_emit(struct weir_sink *sink, struct weir_chunk *chunk,
+                                      int64_t deadline);
 
 /** The same, and the chunk is given: it is consumed on success and on failure (WEIR_EFLOW too).
  * Context: fiber, suspends.  Since: 0.1. */
-WEIR_API WEIR_NODISCARD int weir_emit_take(struct weir_sink *sink, struct weir_chunk *chunk, int64_t deadline);
+WEIR_API WEIR_NODISCARD int weir_emit_take(struct weir_sink *sink, struct weir_chunk *chunk,
+                                           int64_t deadline);
 
 /** weir_emit() with deadline 0. Context: fiber.  Since: 0.1. */
 WEIR_API WEIR_NODISCARD int weir_try_emit(struct weir_sink *sink, struct weir_chunk *chunk);
 
 /** Emits a copy of the bytes; empty ones are fine and do nothing. Otherwise as weir_emit().
  * Context: fiber, suspends.  Since: 0.1. */
-WEIR_API WEIR_NODISCARD int weir_emit_bytes(struct weir_sink *sink, struct weir_view bytes, int64_t deadline);
+WEIR_API WEIR_NODISCARD int weir_emit_bytes(struct weir_sink *sink, struct weir_view bytes,
+                                            int64_t deadline);
 
 /**
  * Waits until the sink has room, or has failed.
@@ -191,14 +195,14 @@ WEIR_API WEIR_NODISCARD int weir_sink_create_take(const struct weir_sink_ops *op
 /* ---- the pipe ---- */
 
 struct weir_pipe_opts {
-    bool keep_sink_open;  /* at the source's end leave the sink open, for more to come */
-    bool no_cancel;       /* when the sink fails leave the source alone */
-    int64_t deadline;     /* for the whole transfer, absolute ms; 0 = none */
+    bool keep_sink_open; /* at the source's end leave the sink open, for more to come */
+    bool no_cancel;      /* when the sink fails leave the source alone */
+    int64_t deadline;    /* for the whole transfer, absolute ms; 0 = none */
 };
 
 struct weir_pipe_result {
-    uint64_t bytes;           /* accepted by the sink */
-    struct weir_error cause;  /* the first failure, with the side it came from; code 0: none */
+    uint64_t bytes;          /* accepted by the sink */
+    struct weir_error cause; /* the first failure, with the side it came from; code 0: none */
 };
 
 /**
@@ -216,7 +220,8 @@ struct weir_pipe_result {
  * Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_pipe(struct weir_source *source, struct weir_sink *sink,
-                                      const struct weir_pipe_opts *opts, struct weir_pipe_result *ret);
+                                      const struct weir_pipe_opts *opts,
+                                      struct weir_pipe_result *ret);
 
 WEIR_END_DECLS
 

@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+/* The one place that may call them (base/banned.h). */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
 #ifdef WEIR_DEBUG
 static _Atomic int64_t countdown = INT64_MAX;
 static _Atomic int64_t live;

@@ -8,11 +8,11 @@
  */
 _Noreturn void weir__assert_failed(const char *claim, const char *file, int line);
 
-#define weir_assert(claim)                                     \
-    do {                                                       \
-        if (__builtin_expect(!(claim), 0)) {                   \
-            weir__assert_failed(#claim, __FILE__, __LINE__);   \
-        }                                                      \
+#define weir_assert(claim)                                   \
+    do {                                                     \
+        if (__builtin_expect(!(claim), 0)) {                 \
+            weir__assert_failed(#claim, __FILE__, __LINE__); \
+        }                                                    \
     } while (0)
 
 /* The costly ones: sanitizer and debug builds. */

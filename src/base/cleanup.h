@@ -8,11 +8,11 @@
 #define WEIR_CLEANUP(function) __attribute__((cleanup(function)))
 
 /* Moves a pointer out of its variable, leaving NULL. A macro, for it must keep the pointer's type. */
-#define weir_take(pointer)                   \
-    __extension__({                          \
+#define weir_take(pointer)                     \
+    __extension__({                            \
         __typeof__(pointer) taken = (pointer); \
-        (pointer) = NULL;                    \
-        taken;                               \
+        (pointer) = NULL;                      \
+        taken;                                 \
     })
 
 #endif

@@ -13,7 +13,8 @@ struct weir_list {
     struct weir_list *prev, *next;
 };
 
-#define weir_list_entry(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define weir_list_entry(link, type, member) \
+    ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
 static inline void weir_list_init(struct weir_list *link)
 {

@@ -37,7 +37,8 @@ static const struct {
     size_t capacity;
     unsigned keep; /* at most so many free ones per loop */
 } classes[CLASS_COUNT] = {
-    {1024, 256}, {4096, 128}, {16384, 32}, {32768, 16}, {65536, 8}, {524288, 2}, {WEIR__CHUNK_MAX, 0},
+    {1024, 256}, {4096, 128}, {16384, 32},          {32768, 16},
+    {65536, 8},  {524288, 2}, {WEIR__CHUNK_MAX, 0},
 };
 
 struct weir__pools {
@@ -164,7 +165,8 @@ int weir_chunk_copy(struct weir_view bytes, struct weir_chunk **ret)
     return r;
 }
 
-int weir_chunk_wrap(struct weir_view bytes, void (*release)(void *arg), void *arg, struct weir_chunk **ret)
+int weir_chunk_wrap(struct weir_view bytes, void (*release)(void *arg), void *arg,
+                    struct weir_chunk **ret)
 {
     struct wrapped *wrapped;
 
@@ -175,10 +177,12 @@ int weir_chunk_wrap(struct weir_view bytes, void (*release)(void *arg), void *ar
     if (wrapped == NULL) {
         return WEIR_ENOMEM;
     }
-    *wrapped = (struct wrapped){
-        .chunk = {.magic = CHUNK_MAGIC, .refs = 1, .data = (uint8_t *)(uintptr_t)bytes.data, .len = bytes.len},
-        .release = release,
-        .arg = arg};
+    *wrapped = (struct wrapped){.chunk = {.magic = CHUNK_MAGIC,
+                                          .refs = 1,
+                                          .data = (uint8_t *)(uintptr_t)bytes.data,
+                                          .len = bytes.len},
+                                .release = release,
+                                .arg = arg};
     *ret = &wrapped->chunk;
     return 0;
 }

@@ -17,8 +17,8 @@ struct weir_chunk {
     _Atomic uint32_t refs;
     uint8_t *data;
     size_t len;
-    struct weir__buffer *buffer;                    /* NULL: wrapped memory */
-    void (*credit)(void *owner, size_t bytes);      /* flow control; NULL: none, or returned already */
+    struct weir__buffer *buffer;               /* NULL: wrapped memory */
+    void (*credit)(void *owner, size_t bytes); /* flow control; NULL: none, or returned already */
     void *credit_owner;
     size_t credit_bytes;
 };

@@ -184,7 +184,8 @@ static void deadline_passed(struct weir__timer *timer)
     weir__fiber_wake(fiber);
 }
 
-int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *arg, struct weir__fiber **ret)
+int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *arg,
+                      struct weir__fiber **ret)
 {
     uint8_t *top;
     struct weir__fiber *fiber;

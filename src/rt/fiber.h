@@ -31,10 +31,10 @@ struct weir__fiber {
     struct weir_list link; /* loop.ready, or loop.parked in the order of parking */
     struct weir__timer timer;
     int64_t parked_at_us;
-    struct weir_scope *scope;   /* whose cancellation it sees */
-    struct weir_list sibling;   /* weir_scope.children */
-    struct weir__stall *stall;  /* the clock of the stream it moves now, or NULL */
-    void *worker;               /* its mailbox, made on first use */
+    struct weir_scope *scope;  /* whose cancellation it sees */
+    struct weir_list sibling;  /* weir_scope.children */
+    struct weir__stall *stall; /* the clock of the stream it moves now, or NULL */
+    void *worker;              /* its mailbox, made on first use */
     void (*entry)(void *arg);
     void *arg;
 #if defined(WEIR__FIBER_HOOKS)
@@ -45,7 +45,8 @@ struct weir__fiber {
 
 /* Starts a fiber on the current loop; it runs in this turn of the loop, not before the call returns.
  * Returns 0, WEIR_ENOMEM, WEIR_ELIMIT. Context: loop or fiber. */
-int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *arg, struct weir__fiber **ret);
+int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *arg,
+                      struct weir__fiber **ret);
 
 /* The running fiber, or NULL on the loop's own stack. */
 struct weir__fiber *weir__fiber_current(void);

@@ -24,8 +24,8 @@ struct weir__pools;
 enum {
     WEIR__CAN_READ = 1,
     WEIR__CAN_WRITE = 2,
-    WEIR__PEER_FIN = 4,   /* the peer has ended its sending side; bytes before that may still wait */
-    WEIR__PEER_GONE = 8,  /* an error or a hang-up in both directions */
+    WEIR__PEER_FIN = 4,  /* the peer has ended its sending side; bytes before that may still wait */
+    WEIR__PEER_GONE = 8, /* an error or a hang-up in both directions */
 };
 
 /* One watched descriptor, embedded by its owner. */

@@ -161,7 +161,8 @@ void weir_scope_cancel(struct weir_scope *scope)
     }
 }
 
-void weir__cancel_hook_add(struct weir__cancel_hook *hook, void (*cancel)(struct weir__cancel_hook *hook))
+void weir__cancel_hook_add(struct weir__cancel_hook *hook,
+                           void (*cancel)(struct weir__cancel_hook *hook))
 {
     struct weir__fiber *fiber = weir__fiber_current();
 

@@ -15,13 +15,13 @@
 struct weir_scope {
     uint32_t magic;
     bool cancelled;
-    bool embedded;               /* in a request; not freed by close */
-    int result;                  /* the first child's error */
-    struct weir_list children;   /* weir__fiber.sibling */
-    uint32_t live;               /* children that have not ended */
-    struct weir__fiber *owner;   /* sees the cancel once; NULL: nobody */
-    struct weir__fiber *joiner;  /* waits for live == 0 */
-    struct weir_list hooks;      /* weir__cancel_hook.link */
+    bool embedded;              /* in a request; not freed by close */
+    int result;                 /* the first child's error */
+    struct weir_list children;  /* weir__fiber.sibling */
+    uint32_t live;              /* children that have not ended */
+    struct weir__fiber *owner;  /* sees the cancel once; NULL: nobody */
+    struct weir__fiber *joiner; /* waits for live == 0 */
+    struct weir_list hooks;     /* weir__cancel_hook.link */
     struct weir__deferred *deferred;
 };
 
@@ -40,7 +40,8 @@ void weir__scope_finish(struct weir_scope *scope);
 void weir__scope_stop(struct weir_scope *scope);
 
 /* Hooks into the running fiber's scope; when that is cancelled already, cancel() is called at once. */
-void weir__cancel_hook_add(struct weir__cancel_hook *hook, void (*cancel)(struct weir__cancel_hook *hook));
+void weir__cancel_hook_add(struct weir__cancel_hook *hook,
+                           void (*cancel)(struct weir__cancel_hook *hook));
 void weir__cancel_hook_remove(struct weir__cancel_hook *hook);
 
 /*

@@ -43,7 +43,8 @@ static int settle(struct weir_sink *sink, int r)
     }
     sink->final = r;
     if (r < 0) {
-        sink->error = (struct weir_error){.code = r, .side = WEIR_SIDE_SINK, .where = sink->ops->name};
+        sink->error =
+            (struct weir_error){.code = r, .side = WEIR_SIDE_SINK, .where = sink->ops->name};
         if (sink->ops->explain != NULL) {
             sink->ops->explain(sink->state, &sink->error);
         }
@@ -167,8 +168,10 @@ void weir_abort(struct weir_sink *sink, enum weir_reason reason)
     }
     if (sink->final == WEIR__OPEN) {
         sink->final = WEIR_ECANCELED;
-        sink->error = (struct weir_error){
-            .code = WEIR_ECANCELED, .side = WEIR_SIDE_SELF, .reason = reason, .where = sink->ops->name};
+        sink->error = (struct weir_error){.code = WEIR_ECANCELED,
+                                          .side = WEIR_SIDE_SELF,
+                                          .reason = reason,
+                                          .where = sink->ops->name};
     }
 }
 

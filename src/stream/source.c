@@ -13,7 +13,8 @@ void weir__source_init(struct weir_source *source, const struct weir_source_ops 
         .magic = SOURCE_MAGIC, .final = WEIR__OPEN, .embedded = true, .ops = ops, .state = state};
 }
 
-int weir_source_create_take(const struct weir_source_ops *ops, void *state, struct weir_source **ret)
+int weir_source_create_take(const struct weir_source_ops *ops, void *state,
+                            struct weir_source **ret)
 {
     struct weir_source *source;
 
@@ -37,14 +38,16 @@ static void settle(struct weir_source *source, int r)
 {
     source->final = r;
     if (r < 0) {
-        source->error = (struct weir_error){.code = r, .side = WEIR_SIDE_SOURCE, .where = source->ops->name};
+        source->error =
+            (struct weir_error){.code = r, .side = WEIR_SIDE_SOURCE, .where = source->ops->name};
         if (source->ops->explain != NULL) {
             source->ops->explain(source->state, &source->error);
         }
     }
 }
 
-int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline, struct weir_chunk **ret)
+int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
+               struct weir_chunk **ret)
 {
     int r;
 
@@ -87,8 +90,10 @@ void weir_cancel(struct weir_source *source, enum weir_reason reason)
     }
     if (source->final == WEIR__OPEN && !source->busy) {
         source->final = WEIR_ECANCELED;
-        source->error = (struct weir_error){
-            .code = WEIR_ECANCELED, .side = WEIR_SIDE_SELF, .reason = reason, .where = source->ops->name};
+        source->error = (struct weir_error){.code = WEIR_ECANCELED,
+                                            .side = WEIR_SIDE_SELF,
+                                            .reason = reason,
+                                            .where = source->ops->name};
     }
 }
 

@@ -32,7 +32,8 @@ void weir__source_init(struct weir_source *source, const struct weir_source_ops 
 void weir__sink_init(struct weir_sink *sink, const struct weir_sink_ops *ops, void *state);
 
 /* weir_next() with a bound of the caller's; pipes and combinators use it. */
-int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline, struct weir_chunk **ret);
+int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
+               struct weir_chunk **ret);
 /* weir_wait_writable() that also says how much is worth bringing. */
 int weir__wait_writable(struct weir_sink *sink, int64_t deadline, size_t *ret_room);
 
