@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a request: its handler's fiber, its scope, what happens when the handler returns without having ended
+ * the reply, and what a handler may ask of it. Invariant: `finished` is called once, last, on the handler's fiber.
+ */
+#include "http/request.h"
+
+#include <weir/experimental/observe.h>
+
+#include "base/assert.h"
+
+#include <stdatomic.h>
+
+#define REQ_MAGIC 0x72657175u
+
+static _Atomic uint64_t last_id;
+
+/* What the client is owed when the handler gave up: a status before the head, a broken body after it. */
+static void conclude(struct weir_req *req, int r)
+{
+    struct weir__stream *stream = req->stream;
+
+    if (!stream->begun && stream->gone == WEIR_REASON_NONE) {
+        int status = r < 0 ? weir_err_status(r) : 500;
+
+        WEIR_IGNORE(weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
+    }
+    if (stream->begun && stream->out.final == WEIR__OPEN) {
+        weir_abort(&stream->out, WEIR_REASON_HANDLER);
+    }
+}
+
+static void req_main(void *arg)
+{
+    struct weir_req *req = arg;
+    struct weir__fiber *fiber = weir__fiber_current();
+    int r;
+
+    fiber->scope = &req->scope;
+    fiber->stall = &req->stream->clock;
+    weir__scope_init(&req->scope, fiber);
+    if (req->stream->gone != WEIR_REASON_NONE) {
+        weir_scope_cancel(&req->scope);
+    }
+    r = req->handler(req, req->arg);
+    weir__shield_begin();
+    conclude(req, r);
+    weir__timer_remove(&req->stream->loop->timers, &req->every);
+    weir__scope_stop(&req->scope);
+    req->scope.owner = NULL;
+    weir__scope_finish(&req->scope);
+    fiber->scope = NULL;
+    fiber->stall = NULL;
+    req->magic = 0;
+    weir__stall_end(&req->stream->clock, weir__loop_clock_us(req->stream->loop));
+    req->finished(req);
+}
+
+static void every_fired(struct weir__timer *timer)
+{
+    struct weir_req *req = weir_list_entry(timer, struct weir_req, every);
+    struct weir__loop *loop = req->stream->loop;
+
+    WEIR_IGNORE(weir__timer_start(&loop->timers, &req->every, loop->now_us + req->every_us));
+    req->every_fn(req->every_arg);
+}
+
+int weir__req_start(struct weir_req *req)
+{
+    req->magic = REQ_MAGIC;
+    req->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    req->stream->owner = req;
+    req->stream->on_gone = weir__req_gone;
+    req->scope = (struct weir_scope){0};
+    weir__timer_init(&req->every, every_fired);
+    return weir__fiber_start(req->stream->loop, req_main, req, NULL);
+}
+
+void weir__req_gone(struct weir__stream *stream)
+{
+    struct weir_req *req = stream->owner;
+
+    if (req != NULL && req->magic == REQ_MAGIC && req->scope.magic != 0) {
+        weir_scope_cancel(&req->scope);
+    }
+}
+
+/* ---- what a handler may ask ---- */
+
+struct weir_view weir_req_method(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->method;
+}
+
+struct weir_view weir_req_target(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->target;
+}
+
+/* The target without scheme and authority (RFC 9112 3.2.2). */
+static struct weir_view origin_form(struct weir_view target)
+{
+    static const char mark[] = "://";
+
+    if (target.len == 0 || target.data[0] == '/' || target.data[0] == '*') {
+        return target;
+    }
+    for (size_t i = 0; i + 3 <= target.len; i++) {
+        if (memcmp(target.data + i, mark, 3) == 0) {
+            struct weir_view rest = weir_bytes(target.data + i + 3, target.len - i - 3);
+
+            while (rest.len > 0 && rest.data[0] != '/' && rest.data[0] != '?') {
+                rest.data++;
+                rest.len--;
+            }
+            return rest;
+        }
+    }
+    return weir_bytes(target.data, 0);
+}
+
+struct weir_view weir_req_path(struct weir_req *req)
+{
+    struct weir_view path = origin_form(weir_req_target(req));
+    const uint8_t *mark = path.len > 0 ? memchr(path.data, '?', path.len) : NULL;
+
+    if (mark != NULL) {
+        path.len = (size_t)(mark - path.data);
+    }
+    return path.len > 0 ? path : weir_str("/");
+}
+
+struct weir_view weir_req_query(struct weir_req *req)
+{
+    struct weir_view all = weir_req_target(req);
+    const uint8_t *mark = all.len > 0 ? memchr(all.data, '?', all.len) : NULL;
+
+    return mark != NULL ? weir_bytes(mark + 1, all.len - (size_t)(mark - all.data) - 1) : weir_bytes(NULL, 0);
+}
+
+struct weir_view weir_req_authority(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->authority;
+}
+
+struct weir_fields *weir_req_fields(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->fields;
+}
+
+struct weir_view weir_req_field(struct weir_req *req, const char *name)
+{
+    return weir_fields_get(weir_req_fields(req), weir_str(name));
+}
+
+uint64_t weir_req_query_u64(struct weir_req *req, const char *name, uint64_t otherwise)
+{
+    struct weir_view query = weir_req_query(req);
+    size_t name_len = strlen(name);
+
+    while (query.len > 0) {
+        const uint8_t *next = memchr(query.data, '&', query.len);
+        size_t len = next != NULL ? (size_t)(next - query.data) : query.len;
+        uint64_t value;
+
+        if (len > name_len && query.data[name_len] == '=' && memcmp(query.data, name, name_len) == 0 &&
+            weir_view_to_u64(weir_bytes(query.data + name_len + 1, len - name_len - 1), &value) == 0) {
+            return value;
+        }
+        len += next != NULL;
+        query.data += len;
+        query.len -= len;
+    }
+    return otherwise;
+}
+
+const char *weir_req_protocol(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->is_http10 ? "HTTP/1.0" : req->stream->ops->name;
+}
+
+struct weir_view weir_req_peer(struct weir_req *req)
+{
+    char text[WEIR__PEER_TEXT];
+    size_t len;
+    uint8_t *kept;
+
+    weir_check(req, REQ_MAGIC);
+    len = req->peer(req, text, sizeof(text));
+    if (req->fields == NULL) {
+        return weir_bytes(NULL, 0);
+    }
+    kept = weir__fields_keep(req->fields, weir_bytes(text, len));
+    return weir_bytes(kept, kept != NULL ? len : 0);
+}
+
+uint64_t weir_req_id(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->id;
+}
+
+void weir_req_drop_head(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    weir_fields_destroy(req->fields);
+    req->fields = NULL;
+    req->method = req->target = req->authority = weir_bytes(NULL, 0);
+}
+
+struct weir_source *weir_req_body(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return &req->stream->body;
+}
+
+bool weir_req_has_body(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->body_length > 0;
+}
+
+uint64_t weir_req_body_length(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->body_length;
+}
+
+struct weir_fields *weir_req_trailers(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->stream->trailers;
+}
+
+int weir_req_limit_body(struct weir_req *req, uint64_t max_bytes)
+{
+    weir_check(req, REQ_MAGIC);
+    req->stream->in_limit = max_bytes;
+    return req->body_length != WEIR_LENGTH_UNKNOWN && req->body_length > max_bytes ? WEIR_ELIMIT : 0;
+}
+
+bool weir_req_gone(struct weir_req *req, enum weir_reason *ret)
+{
+    weir_check(req, REQ_MAGIC);
+    if (ret != NULL) {
+        *ret = (enum weir_reason)req->stream->gone;
+    }
+    return req->stream->gone != WEIR_REASON_NONE;
+}
+
+bool weir_req_is_begun(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->stream->begun;
+}
+
+/* ---- what an observer may ask ---- */
+
+static void copy_stall(const struct weir__stall *clock, int64_t now_us, struct weir_stall *ret)
+{
+    *ret = (struct weir_stall){
+        .moving_us = weir__stall_spent(clock, WEIR__STALL_MOVING, now_us),
+        .wait_source_us = weir__stall_spent(clock, WEIR__STALL_WAIT_SOURCE, now_us),
+        .stream_window_us = weir__stall_spent(clock, WEIR__STALL_STREAM_WINDOW, now_us),
+        .conn_window_us = weir__stall_spent(clock, WEIR__STALL_CONN_WINDOW, now_us),
+        .socket_us = weir__stall_spent(clock, WEIR__STALL_SOCKET, now_us),
+        .shaped_us = weir__stall_spent(clock, WEIR__STALL_SHAPED, now_us),
+        .held_us = weir__stall_spent(clock, WEIR__STALL_HELD, now_us),
+        .wall_us = (clock->running ? now_us : clock->since_us) - clock->begun_us,
+    };
+}
+
+void weir__stream_stall(struct weir__stream *stream, struct weir_stall *ret)
+{
+    copy_stall(&stream->clock, weir__loop_clock_us(stream->loop), ret);
+}
+
+void weir_req_stall(struct weir_req *req, struct weir_stall *ret)
+{
+    weir_check(req, REQ_MAGIC);
+    weir__stream_stall(req->stream, ret);
+}
+
+void weir_req_hold(struct weir_req *req, bool held)
+{
+    weir_check(req, REQ_MAGIC);
+    weir__stall_enter(&req->stream->clock, held ? WEIR__STALL_HELD : WEIR__STALL_WAIT_SOURCE,
+                      weir__loop_clock_us(req->stream->loop));
+}
+
+void weir_req_traffic(struct weir_req *req, struct weir_traffic *ret)
+{
+    weir_check(req, REQ_MAGIC);
+    req->stream->ops->traffic(req->stream, &ret->received, &ret->sent);
+}
+
+int64_t weir_clock_us(void)
+{
+    struct weir__loop *loop = weir__loop_current();
+
+    return loop != NULL ? weir__loop_clock_us(loop) : weir__clock_us(NULL);
+}
+
+int64_t weir_req_arrived_us(struct weir_req *req)
+{
+    weir_check(req, REQ_MAGIC);
+    return req->arrived_us;
+}
+
+int weir_req_every(struct weir_req *req, int64_t period_ms, void (*fn)(void *arg), void *arg)
+{
+    struct weir__loop *loop;
+
+    weir_check(req, REQ_MAGIC);
+    loop = req->stream->loop;
+    req->every_fn = fn;
+    req->every_arg = arg;
+    req->every_us = period_ms * 1000;
+    return weir__timer_start(&loop->timers, &req->every, loop->now_us + req->every_us);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_HTTP_REQUEST_H
+#define WEIR_HTTP_REQUEST_H
+
+#include <weir/http.h>
+
+#include "http/fields.h"
+#include "http/stream.h"
+#include "rt/scope.h"
+
+/*
+ * A request on the server's side: what the wire fills in, and the life of its handler. The wire owns the memory, starts
+ * it with weir__req_start(), and gets it back through `finished`.
+ */
+#define WEIR__PEER_TEXT 64
+
+struct weir_req {
+    uint32_t magic;
+    struct weir__stream *stream;
+    weir_handler_fn *handler;
+    void *arg;
+
+    /* Filled in by the wire; views into `fields`' memory. */
+    struct weir_fields *fields;
+    struct weir_view method, target, authority;
+    uint64_t body_length; /* 0: no body; WEIR_LENGTH_UNKNOWN */
+    int64_t arrived_us;
+    bool is_head, is_http10;
+    bool close; /* the connection must not be used again: no more than a wish of the reply's head */
+    void (*finished)(struct weir_req *req);  /* the handler has returned, the reply is over; on the handler's fiber */
+    size_t (*peer)(struct weir_req *req, char *text, size_t size); /* the client's address as text */
+
+    struct weir_scope scope;
+    struct weir__timer every;
+    void (*every_fn)(void *arg);
+    void *every_arg;
+    int64_t every_us;
+    uint64_t id;
+    int status; /* sent; 0: none yet */
+};
+
+/* Starts the handler's fiber. Returns 0, or WEIR_ENOMEM, WEIR_ELIMIT: then nothing happens. */
+int weir__req_start(struct weir_req *req);
+
+/* Takes the client's leave to the handler: weir__stream.on_gone of a server's stream. */
+void weir__req_gone(struct weir__stream *stream);
+
+/* The Date field's value, made anew once a second. */
+struct weir_view weir__http_date(void);
+
+#endif

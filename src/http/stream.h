@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_HTTP_STREAM_H
+#define WEIR_HTTP_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <weir/fields.h>
+#include <weir/stream.h>
+
+#include "base/stall.h"
+#include "rt/loop.h"
+#include "stream/stream.h"
+
+/*
+ * One request and its response on some wire, seen from one end. The protocol-free half is here: the incoming body as a
+ * source, the outgoing one as a sink, who waits, what the stall clock says, declared lengths and limits. The wire's
+ * half is struct weir__proto_ops: it never waits. It answers WEIR_EAGAIN, and calls up when that may have changed.
+ */
+struct weir__stream;
+
+/* What a wire is asked to send first. */
+struct weir__head {
+    int status;               /* of a response; 0: this is a request */
+    struct weir_view reason;  /* absent: the usual one */
+    struct weir_view method, target;
+    struct weir_fields *fields; /* NULL: none */
+    uint64_t length;          /* of the body; WEIR_LENGTH_UNKNOWN; with no_body: what a HEAD would have had */
+    bool no_body;             /* ends with the head, whatever length says */
+    bool close;               /* the connection is not to be used again */
+};
+
+struct weir__proto_ops {
+    const char *name; /* "HTTP/1.1" */
+
+    /* -- outgoing -- */
+    /* Queues the head. 0 or an error. */
+    int (*begin)(struct weir__stream *stream, const struct weir__head *head);
+    /* Queues an interim response. */
+    int (*inform)(struct weir__stream *stream, int status, struct weir_fields *fields);
+    /* How many body bytes are worth bringing now: 0 with *ret_room > 0, or WEIR_EAGAIN with the cause, having made sure
+     * that weir__stream_writable() comes. */
+    int (*room)(struct weir__stream *stream, size_t *ret_room, enum weir__stall_state *ret_cause);
+    /* Takes the chunk (given) whole; only after room() has said 0. What the peer can't take now is kept. */
+    int (*write)(struct weir__stream *stream, struct weir_chunk *chunk);
+    /* Whether body bytes may come through a kernel pipe now, and moving them: 0 with *ret_moved >= 1, or EAGAIN. */
+    bool (*can_splice)(struct weir__stream *stream);
+    int (*splice)(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved);
+    /* Queues the end, once. */
+    int (*end)(struct weir__stream *stream, struct weir_fields *trailers);
+    /* Sends what is queued: 0 when nothing is left, WEIR_EAGAIN as of room(). */
+    int (*flush)(struct weir__stream *stream, enum weir__stall_state *ret_cause);
+    /* Makes the end visibly broken. */
+    void (*abort)(struct weir__stream *stream, enum weir_reason reason);
+
+    /* -- incoming -- */
+    /* 1 with a chunk of at most max_bytes, 0 at a verified end, WEIR_EAGAIN (weir__stream_readable() will come), or an
+     * error. Credit goes back when the chunk is released. */
+    int (*read)(struct weir__stream *stream, size_t max_bytes, struct weir_chunk **ret);
+    /* The descriptor for body bytes: 0, WEIR_EAGAIN, WEIR_EUNSUPPORTED (use read now), or an error. */
+    int (*lend)(struct weir__stream *stream, struct weir_loan *ret);
+    int (*repay)(struct weir__stream *stream, uint64_t taken, int native, bool at_eof);
+    /* Nothing more is wanted. */
+    void (*cancel)(struct weir__stream *stream, enum weir_reason reason);
+
+    /* Bytes on the wire so far. */
+    void (*traffic)(struct weir__stream *stream, uint64_t *ret_received, uint64_t *ret_sent);
+};
+
+/* The clocks of one side, shared by all its streams. ms; 0 = none. They run only while that side is the cause. */
+struct weir__limits {
+    int64_t first_byte_ms; /* the first read of the body */
+    int64_t read_gap_ms;   /* the later ones */
+    int64_t write_stall_ms;
+    uint64_t min_rate;     /* bytes/s over 30 s of being the cause; both directions */
+};
+
+struct weir__stream {
+    const struct weir__proto_ops *ops;
+    struct weir__loop *loop;
+    const struct weir__limits *limits;
+    struct weir__fiber *reader, *writer; /* waiting in body / out */
+    struct weir_source body;
+    struct weir_sink out;
+    struct weir__stall clock; /* of the outgoing direction */
+    uint64_t in_bytes, in_limit;
+    uint64_t out_bytes, out_left; /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
+    int64_t first_byte_us;        /* when the incoming body began; 0: not yet */
+    int64_t slow_since_bytes;     /* min_rate: the peer's bytes when its present span began */
+    int64_t slow_us;              /* min_rate: how long the peer was the cause in it */
+    struct weir_fields *trailers; /* of the incoming body, after its end */
+    uint8_t gone;                 /* enum weir_reason: why the peer has left; 0: it is there */
+    uint8_t broken;               /* enum weir_reason: why a direction failed, for explain() */
+    bool begun;                   /* the final head is queued */
+    bool drop_body;               /* HEAD, 204, 304: the outgoing body is accepted and dropped */
+    bool ended;                   /* the end is queued */
+    int native;                   /* the kernel's or the peer's own code behind `gone` or `broken` */
+    void *owner;                  /* struct weir_req or struct weir_exchange */
+    void (*on_gone)(struct weir__stream *stream); /* NULL: nobody */
+    void (*before_read)(struct weir__stream *stream); /* 100-continue; NULL: nothing */
+};
+
+void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops *ops, struct weir__loop *loop,
+                       const struct weir__limits *limits);
+/* Frees what it holds; nobody may wait in it. */
+void weir__stream_finish(struct weir__stream *stream);
+
+/* Queues the head and opens the outgoing body. Returns 0 or an error. */
+int weir__stream_begin(struct weir__stream *stream, const struct weir__head *head);
+
+/* ---- what a wire calls up ---- */
+void weir__stream_readable(struct weir__stream *stream);
+void weir__stream_writable(struct weir__stream *stream);
+/* The peer has left: every wait on it fails from now on. Only the first reason counts. */
+void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int native);
+
+/* The outgoing clock as the observers see it. */
+struct weir_stall;
+void weir__stream_stall(struct weir__stream *stream, struct weir_stall *ret);
+
+/* The error a wait on a peer that left that way ends with. */
+int weir__gone_code(enum weir_reason reason);
+
+/* Waits until `stream->reader` is woken, bounded by the caller's deadline and by `gap_ms` of silence (0: none).
+ * Returns 0, WEIR_ETIMEDOUT (the caller's), WEIR_ESTALLED (the gap's). */
+int weir__stream_wait_read(struct weir__stream *stream, int64_t deadline, int64_t gap_ms);
+
+#endif
