@@ -85,7 +85,7 @@ struct gw_record {
         uint64_t upstream_tx;
     } bytes;
     struct {
-        int64_t auth_us; /* GW_PHASE_NEVER: not reached */
+        int64_t auth_us; /* GW_NOT_REACHED: not reached */
         int64_t dial_us;
         int64_t response_head_us;
         int64_t first_byte_us;
@@ -96,7 +96,7 @@ struct gw_record {
     struct gw_stall up;
 };
 
-#define GW_PHASE_NEVER (-1)
+#define GW_NOT_REACHED (-1)
 
 /**
  * Writes the record as one line of JSON (RFC 8259), newline included, not NUL-terminated. Bytes that are not UTF-8
@@ -112,7 +112,7 @@ const char *gw_end_by_name(enum gw_end_by end_by);
 
 enum gw_log_how {
     GW_LOG_OFF,
-    GW_LOG_WRITE,  /* a file, or a descriptor that does not block */
+    GW_LOG_WRITE, /* a file, or a descriptor that does not block */
     GW_LOG_POLLED, /* a descriptor that we must not make non-blocking, for others share it: asked before each line */
     GW_LOG_SOCKET,
 };

@@ -22,7 +22,7 @@ enum gw_phase {
     GW_PHASE_DIAL,          /* name look-up and connect, or waiting for a free connection */
     GW_PHASE_SEND,          /* sending the request upstream */
     GW_PHASE_RESPONSE_HEAD, /* waiting for the answer's head, or reading it */
-    GW_PHASE_FIRST_BYTE,    /* waiting for the first byte of its body; from here on the client has a head already */
+    GW_PHASE_FIRST_BYTE, /* waiting for the first byte of its body; from here on the client has a head already */
     GW_PHASE_RESPONSE_BODY, /* reading the rest of it */
     GW_PHASE_CLIENT_WRITE,  /* writing the answer to the client */
 };

@@ -15,6 +15,9 @@
  */
 size_t gw_edits(struct weir_view a, struct weir_view b);
 
+/* The i-th of a list of names. */
+typedef const char *(gw_name_at_fn)(size_t i, void *arg);
+
 /*
  * Finds what was meant by `name` among `count` dotted names; `name_at(i, arg)` gives the i-th. A name counts as near
  * when few edits lie between the two, or between `name` and the end of a candidate from one of its dots on
@@ -24,7 +27,7 @@ size_t gw_edits(struct weir_view a, struct weir_view b);
  *
  * Returns how many; 0: nothing is near. Context: any thread.
  */
-size_t gw_nearest(struct weir_view name, size_t count, const char *(*name_at)(size_t i, void *arg), void *arg,
+size_t gw_nearest(struct weir_view name, size_t count, gw_name_at_fn *name_at, void *arg,
                   size_t max, size_t *ret);
 
 #endif

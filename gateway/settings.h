@@ -96,7 +96,8 @@ WEIR_NODISCARD int gw_settings_set(struct gw_settings *settings, struct weir_vie
  *
  * Returns 0 or WEIR_EINVAL. Context: any thread.
  */
-WEIR_NODISCARD int gw_settings_check(const struct gw_settings *settings, struct gw_problem *problem);
+WEIR_NODISCARD int gw_settings_check(const struct gw_settings *settings,
+                                     struct gw_problem *problem);
 
 /* The table, with documentation and defaults, for `weir proxy --help-settings`. */
 void gw_settings_print_help(FILE *out);
