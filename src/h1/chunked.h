@@ -21,22 +21,23 @@ enum {
 
 /* What a step ended with; errors are < 0. */
 enum weir__h1_step {
-    WEIR__H1_MORE = 0,     /* all input used, the body goes on */
-    WEIR__H1_PAYLOAD = 1,  /* feed only: a run of payload */
-    WEIR__H1_DONE = 2,     /* the body and its trailer section have ended */
-    WEIR__H1_TRAILERS = 3, /* a trailer section begins: weir__h1_chunked_keep_trailers(), then call again */
+    WEIR__H1_MORE = 0,    /* all input used, the body goes on */
+    WEIR__H1_PAYLOAD = 1, /* feed only: a run of payload */
+    WEIR__H1_DONE = 2,    /* the body and its trailer section have ended */
+    WEIR__H1_TRAILERS =
+        3, /* a trailer section begins: weir__h1_chunked_keep_trailers(), then call again */
 };
 
 struct weir__h1_chunked {
-    uint64_t left;           /* payload of the current chunk still to come; while its size is read: so far */
-    uint8_t *trailers;       /* where trailer lines go; NULL: checked, not kept */
+    uint64_t left; /* payload of the current chunk still to come; while its size is read: so far */
+    uint8_t *trailers; /* where trailer lines go; NULL: checked, not kept */
     uint32_t trailers_cap;
-    uint32_t trailers_len;   /* bytes seen of the section */
+    uint32_t trailers_len; /* bytes seen of the section */
     uint32_t extension_bytes;
-    int32_t error;           /* sticky */
+    int32_t error; /* sticky */
     uint8_t state;
     uint8_t digits;
-    uint8_t knows_trailers;  /* the caller has decided where trailers go */
+    uint8_t knows_trailers; /* the caller has decided where trailers go */
 };
 
 void weir__h1_chunked_init(struct weir__h1_chunked *decoder);

@@ -4,6 +4,7 @@
 
 #include "http/field.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

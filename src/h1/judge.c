@@ -11,8 +11,8 @@
 
 struct witness {
     const struct weir__h1_head *head;
-    size_t fields;       /* names seen */
-    bool value_is_due;   /* the last field's value is not empty and has not been seen */
+    size_t fields;     /* names seen */
+    bool value_is_due; /* the last field's value is not empty and has not been seen */
     bool target_is_seen;
 };
 
@@ -54,9 +54,8 @@ static int on_value(llhttp_t *parser, const char *at, size_t len)
     if (value.len == 0) {
         return SPAN_OK;
     }
-    if (!witness->value_is_due ||
-        !is_same(witness->head->fields[witness->fields - 1].value, (const char *)value.data,
-                 value.len)) {
+    if (!witness->value_is_due || !is_same(witness->head->fields[witness->fields - 1].value,
+                                           (const char *)value.data, value.len)) {
         return SPAN_BAD;
     }
     witness->value_is_due = false;

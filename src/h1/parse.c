@@ -432,7 +432,7 @@ int weir__h1_parse_response(struct weir_view head_bytes, const struct weir__h1_l
 static bool is_barred_from_trailers(struct weir_view name)
 {
     static const char *const barred[] = {
-        "connection", "content-length", "host",    "keep-alive", "proxy-connection",
+        "connection", "content-length", "host",    "keep-alive",        "proxy-connection",
         "te",         "trailer",        "upgrade", "transfer-encoding",
     };
 

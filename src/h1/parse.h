@@ -27,18 +27,20 @@ enum weir__h1_framing {
 
 struct weir__h1_head {
     struct weir_view method; /* request */
-    struct weir_view target; /* request: origin-, absolute-, authority- or asterisk-form, as received */
-    struct weir_view reason; /* response: may be empty */
-    int status;              /* response: 100 ... 599 */
-    int minor;               /* HTTP/1.minor: 0 or 1 */
+    struct weir_view
+        target; /* request: origin-, absolute-, authority- or asterisk-form, as received */
+    struct weir_view reason;    /* response: may be empty */
+    int status;                 /* response: 100 ... 599 */
+    int minor;                  /* HTTP/1.minor: 0 or 1 */
     struct weir__field *fields; /* set by the caller, filled by the call */
     size_t field_count;
     size_t field_cap; /* set by the caller */
     enum weir__h1_framing framing;
-    uint64_t length;       /* with WEIR__H1_LENGTH, else 0 */
-    bool keep_alive;       /* the connection may carry another message after this one */
-    bool expect_continue;  /* request, 1.1: Expect: 100-continue */
-    bool upgrade;          /* request: Connection: upgrade and an Upgrade field; response: 101, or 2xx to CONNECT */
+    uint64_t length;      /* with WEIR__H1_LENGTH, else 0 */
+    bool keep_alive;      /* the connection may carry another message after this one */
+    bool expect_continue; /* request, 1.1: Expect: 100-continue */
+    bool
+        upgrade; /* request: Connection: upgrade and an Upgrade field; response: 101, or 2xx to CONNECT */
     bool accepts_trailers; /* request: TE: trailers */
     bool has_host;         /* request: `host` is known (an empty Host field counts) */
     struct weir_view host; /* request: uri-host [":" port]; see below */

@@ -24,12 +24,12 @@ struct weir__h1_limits {
 
 /* All-zero at the start of each head. */
 struct weir__h1_scan {
-    size_t at;         /* bytes looked at */
-    size_t line;       /* where the current line begins */
-    size_t lines;      /* lines ended, a tolerated empty one not counted */
-    size_t target;     /* where the target begins; 0: not seen yet */
-    bool in_target;    /* no blank after the target yet */
-    bool was_blank;    /* the one empty line before a request line was there */
+    size_t at;      /* bytes looked at */
+    size_t line;    /* where the current line begins */
+    size_t lines;   /* lines ended, a tolerated empty one not counted */
+    size_t target;  /* where the target begins; 0: not seen yet */
+    bool in_target; /* no blank after the target yet */
+    bool was_blank; /* the one empty line before a request line was there */
 };
 
 /**
@@ -52,7 +52,7 @@ enum weir__h1_class {
     WEIR__H1_TOKEN = 1,  /* tchar, RFC 9110 5.6.2 */
     WEIR__H1_TEXT = 2,   /* HTAB, SP, VCHAR, obs-text: field values, reason phrases */
     WEIR__H1_TARGET = 4, /* VCHAR but '#': a fragment never belongs into a request-target */
-    WEIR__H1_HOST = 8,   /* reg-name without the comma, and without '%', which needs its two digits */
+    WEIR__H1_HOST = 8, /* reg-name without the comma, and without '%', which needs its two digits */
     WEIR__H1_HEX = 16,
     WEIR__H1_DIGIT = 32,
     WEIR__H1_QDTEXT = 64, /* inside a quoted string, unescaped */
