@@ -43,17 +43,19 @@ static int watch_target(struct weir__h1_scan *scan, size_t target_bytes, const u
 
     if (scan->target == 0) {
         const uint8_t *blank = memchr(data + at, ' ', end - at);
+        size_t method_end = blank != NULL ? (size_t)(blank - data) : end;
 
-        if (blank == NULL) {
-            if (end - scan->line <= METHOD_BYTES) {
-                return 0;
-            }
-            for (size_t i = scan->line; i < end; i++) {
+        if (method_end - scan->line > METHOD_BYTES) {
+            /* judged by its first bytes alone, so that it does not matter in what pieces they come */
+            for (size_t i = scan->line; i <= scan->line + METHOD_BYTES; i++) {
                 if (!weir__h1_is(data[i], WEIR__H1_TOKEN)) {
                     return refuse(WEIR_EPROTO, 400, ret_status);
                 }
             }
             return refuse(WEIR_EUNSUPPORTED, 501, ret_status);
+        }
+        if (blank == NULL) {
+            return 0;
         }
         scan->target = (size_t)(blank - data) + 1;
         scan->in_target = true;
