@@ -50,8 +50,9 @@ static void relay_main(void *arg)
 
     weir__scope_init(&scope, NULL);
     weir__fiber_current()->scope = &scope;
-    if (fd >= 0 && (connect(fd, (struct sockaddr *)&upstream_address, sizeof(upstream_address)) == 0 ||
-                    errno == EINPROGRESS) &&
+    if (fd >= 0 &&
+        (connect(fd, (struct sockaddr *)&upstream_address, sizeof(upstream_address)) == 0 ||
+         errno == EINPROGRESS) &&
         weir__tcp_init_take(&relay->upstream, loop, fd, &pace) == 0) {
         weir__tcp_source_init(&relay->from_client, &relay->client);
         weir__tcp_source_init(&relay->from_upstream, &relay->upstream);

@@ -39,8 +39,8 @@ WEIR_API WEIR_NODISCARD int weir_fields_add(struct weir_fields *fields, struct w
                                             struct weir_view value);
 
 /** The same without copying: both views must live as long as the list. Context: any thread.  Since: 0.1. */
-WEIR_API WEIR_NODISCARD int weir_fields_add_borrowed(struct weir_fields *fields, struct weir_view name,
-                                                     struct weir_view value);
+WEIR_API WEIR_NODISCARD int weir_fields_add_borrowed(struct weir_fields *fields,
+                                                     struct weir_view name, struct weir_view value);
 
 /** Removes every line of that name. Returns how many there were. Context: any thread.  Since: 0.1. */
 WEIR_API size_t weir_fields_remove(struct weir_fields *fields, struct weir_view name);

@@ -96,32 +96,37 @@ WEIR_API bool weir_req_gone(struct weir_req *req, enum weir_reason *ret);
  * Returns 0, WEIR_EINVAL, WEIR_ESTATE (begun already), WEIR_ENOMEM, WEIR_EBUDGET, or why the client is gone
  * (WEIR_ECLOSED, WEIR_ERESET). Context: fiber.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_stream_begin(struct weir_req *req, int status, struct weir_fields *fields,
-                                              uint64_t length, struct weir_sink **ret);
+WEIR_API WEIR_NODISCARD int weir_stream_begin(struct weir_req *req, int status,
+                                              struct weir_fields *fields, uint64_t length,
+                                              struct weir_sink **ret);
 
 /** A whole reply at once, ended. The body is copied. `type` NULL: no Content-Type.
  * Returns as weir_stream_begin(), weir_emit() and weir_end() do. Context: fiber, suspends.  Since: 0.1. */
-WEIR_API WEIR_NODISCARD int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *fields,
-                                             const char *type, struct weir_view body);
+WEIR_API WEIR_NODISCARD int weir_reply_bytes(struct weir_req *req, int status,
+                                             struct weir_fields *fields, const char *type,
+                                             struct weir_view body);
 
 /** The same with a printf format, as text/plain; at most 1023 bytes (WEIR_ELIMIT). Context: fiber, suspends.
  * Since: 0.1. */
-WEIR_API WEIR_NODISCARD int weir_reply_text(struct weir_req *req, int status, const char *format, ...)
-    WEIR_PRINTF(3, 4);
+WEIR_API WEIR_NODISCARD int weir_reply_text(struct weir_req *req, int status, const char *format,
+                                            ...) WEIR_PRINTF(3, 4);
 
 /** A reply without a body. Context: fiber, suspends.  Since: 0.1. */
-WEIR_API WEIR_NODISCARD int weir_reply_empty(struct weir_req *req, int status, struct weir_fields *fields);
+WEIR_API WEIR_NODISCARD int weir_reply_empty(struct weir_req *req, int status,
+                                             struct weir_fields *fields);
 
 /** A reply whose body is a source, piped to its end; the source is given. Context: fiber, suspends.  Since: 0.1. */
-WEIR_API WEIR_NODISCARD int weir_reply_source_take(struct weir_req *req, int status, struct weir_fields *fields,
-                                                   uint64_t length, struct weir_source *source);
+WEIR_API WEIR_NODISCARD int weir_reply_source_take(struct weir_req *req, int status,
+                                                   struct weir_fields *fields, uint64_t length,
+                                                   struct weir_source *source);
 
 /**
  * Sends an interim response (RFC 9110 15.2) before the final one: 100 to 199, but 101.
  * Returns 0, WEIR_EINVAL, WEIR_ESTATE (the head has been begun), WEIR_EUNSUPPORTED (an HTTP/1.0 client), or why the
  * client is gone. Context: fiber.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_inform(struct weir_req *req, int status, struct weir_fields *fields);
+WEIR_API WEIR_NODISCARD int weir_inform(struct weir_req *req, int status,
+                                        struct weir_fields *fields);
 
 /** Whether the reply has been begun: no other status can be sent. Context: fiber.  Since: 0.1. */
 WEIR_API bool weir_req_is_begun(struct weir_req *req);

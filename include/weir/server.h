@@ -21,24 +21,25 @@ struct weir_server_opts {
     int64_t keepalive_timeout_ms; /* between requests [75,000] */
     int64_t body_gap_ms;          /* a client that owes body bytes and sends none [30,000]: 408 */
     int64_t client_stall_ms;      /* a client that takes nothing of what waits for it [60,000] */
-    uint64_t min_rate;            /* bytes/s a client must make over 30 s while it is the cause [256] */
-    int64_t drain_ms;             /* reading on after an early final answer [5,000] */
-    uint64_t drain_bytes;         /* at most so many [1 MiB] */
-    int64_t grace_ms;             /* what weir_server_stop() leaves running streams [10,000] */
+    uint64_t min_rate;    /* bytes/s a client must make over 30 s while it is the cause [256] */
+    int64_t drain_ms;     /* reading on after an early final answer [5,000] */
+    uint64_t drain_bytes; /* at most so many [1 MiB] */
+    int64_t grace_ms;     /* what weir_server_stop() leaves running streams [10,000] */
 
     /* Bounds; 0: the default. */
-    size_t head_bytes;        /* [32 KiB]: 431 */
-    size_t target_bytes;      /* [8 KiB]: 414 */
-    size_t max_fields;        /* [100]: 431 */
-    uint64_t body_bytes;      /* [none]: 413 */
-    size_t max_connections;   /* of the process [50,000]: 503 */
-    size_t max_streams;       /* of the process [50,000]: 503 */
-    size_t memory_bytes;      /* body bytes held by the process [a quarter of its memory] */
-    bool allow_half_close;    /* a client's FIN after its request does not mean that it has gone */
+    size_t head_bytes;      /* [32 KiB]: 431 */
+    size_t target_bytes;    /* [8 KiB]: 414 */
+    size_t max_fields;      /* [100]: 431 */
+    uint64_t body_bytes;    /* [none]: 413 */
+    size_t max_connections; /* of the process [50,000]: 503 */
+    size_t max_streams;     /* of the process [50,000]: 503 */
+    size_t memory_bytes;    /* body bytes held by the process [a quarter of its memory] */
+    bool allow_half_close;  /* a client's FIN after its request does not mean that it has gone */
 
     /* How far ahead of a reader its socket is filled; 0: the default. */
-    uint32_t pace_slow_bytes, pace_fast_bytes, pace_fast_chunk, pace_fast_after; /* [32 KiB, 1 MiB, 512 KiB, 1 MiB] */
-    uint32_t pace_stall_reset_ms, pace_stall_slow_ms;                            /* [10, 50] */
+    uint32_t pace_slow_bytes, pace_fast_bytes, pace_fast_chunk,
+        pace_fast_after;                              /* [32 KiB, 1 MiB, 512 KiB, 1 MiB] */
+    uint32_t pace_stall_reset_ms, pace_stall_slow_ms; /* [10, 50] */
 };
 
 /**
@@ -49,7 +50,8 @@ struct weir_server_opts {
  *
  * Returns 0, WEIR_EINVAL (no handler; an impossible bound), WEIR_ENOMEM, WEIR_EIO. Context: any thread.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_server_create(const struct weir_server_opts *opts, struct weir_server **ret);
+WEIR_API WEIR_NODISCARD int weir_server_create(const struct weir_server_opts *opts,
+                                               struct weir_server **ret);
 
 /**
  * Adds a listener.
@@ -61,8 +63,8 @@ WEIR_API WEIR_NODISCARD int weir_server_create(const struct weir_server_opts *op
  * Returns 0, WEIR_EINVAL, WEIR_EBUSY (the address is in use), WEIR_EIO, WEIR_ESTATE (started already).
  * Context: any thread.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_server_listen(struct weir_server *server, const char *host, uint16_t port,
-                                               struct weir_error *error);
+WEIR_API WEIR_NODISCARD int weir_server_listen(struct weir_server *server, const char *host,
+                                               uint16_t port, struct weir_error *error);
 
 /** The port of the first listener; 0 without one. Context: any thread.  Since: 0.1. */
 WEIR_API uint16_t weir_server_port(struct weir_server *server);

@@ -25,8 +25,8 @@ struct weir_event {
  *
  * Returns as weir_stream_begin(). Context: fiber.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_sse_begin(struct weir_req *req, int status, struct weir_fields *fields,
-                                           struct weir_sink **ret);
+WEIR_API WEIR_NODISCARD int weir_sse_begin(struct weir_req *req, int status,
+                                           struct weir_fields *fields, struct weir_sink **ret);
 
 /**
  * Sends one event, waiting while the client's window is full.

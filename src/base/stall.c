@@ -8,7 +8,8 @@ void weir__stall_begin(struct weir__stall *stall, enum weir__stall_state state, 
         .begun_us = now_us, .since_us = now_us, .state = (uint8_t)state, .running = 1};
 }
 
-enum weir__stall_state weir__stall_enter(struct weir__stall *stall, enum weir__stall_state state, int64_t now_us)
+enum weir__stall_state weir__stall_enter(struct weir__stall *stall, enum weir__stall_state state,
+                                         int64_t now_us)
 {
     enum weir__stall_state before;
 
@@ -28,7 +29,8 @@ void weir__stall_end(struct weir__stall *stall, int64_t now_us)
     stall->running = 0;
 }
 
-int64_t weir__stall_spent(const struct weir__stall *stall, enum weir__stall_state state, int64_t now_us)
+int64_t weir__stall_spent(const struct weir__stall *stall, enum weir__stall_state state,
+                          int64_t now_us)
 {
     int64_t spent = stall->spent_us[state];
 
@@ -38,9 +40,12 @@ int64_t weir__stall_spent(const struct weir__stall *stall, enum weir__stall_stat
 const char *weir__stall_name(enum weir__stall_state state)
 {
     static const char *const names[WEIR__STALL_STATES] = {
-        [WEIR__STALL_HELD] = "gateway",           [WEIR__STALL_WAIT_SOURCE] = "wait_upstream",
-        [WEIR__STALL_MOVING] = "moving",          [WEIR__STALL_STREAM_WINDOW] = "stream_window",
-        [WEIR__STALL_CONN_WINDOW] = "conn_window", [WEIR__STALL_SOCKET] = "socket",
+        [WEIR__STALL_HELD] = "gateway",
+        [WEIR__STALL_WAIT_SOURCE] = "wait_upstream",
+        [WEIR__STALL_MOVING] = "moving",
+        [WEIR__STALL_STREAM_WINDOW] = "stream_window",
+        [WEIR__STALL_CONN_WINDOW] = "conn_window",
+        [WEIR__STALL_SOCKET] = "socket",
         [WEIR__STALL_SHAPED] = "shaped",
     };
 

@@ -22,20 +22,23 @@ enum weir__stall_state {
 
 struct weir__stall {
     int64_t begun_us, since_us;
-    int64_t spent_us[WEIR__STALL_STATES]; /* of the states left; the present one runs since since_us */
+    int64_t
+        spent_us[WEIR__STALL_STATES]; /* of the states left; the present one runs since since_us */
     uint8_t state, running;
 };
 
 void weir__stall_begin(struct weir__stall *stall, enum weir__stall_state state, int64_t now_us);
 
 /* Changes the state; returns the one before, to go back to. NULL: no clock, nothing happens. */
-enum weir__stall_state weir__stall_enter(struct weir__stall *stall, enum weir__stall_state state, int64_t now_us);
+enum weir__stall_state weir__stall_enter(struct weir__stall *stall, enum weir__stall_state state,
+                                         int64_t now_us);
 
 /* Stops it; later calls do nothing. */
 void weir__stall_end(struct weir__stall *stall, int64_t now_us);
 
 /* The time spent in a state up to now, the running part included. */
-int64_t weir__stall_spent(const struct weir__stall *stall, enum weir__stall_state state, int64_t now_us);
+int64_t weir__stall_spent(const struct weir__stall *stall, enum weir__stall_state state,
+                          int64_t now_us);
 
 /* The stable name of a state for logs and metrics ("wait_upstream", ...). */
 const char *weir__stall_name(enum weir__stall_state state);

@@ -25,7 +25,8 @@ static void set_lowat(struct weir__tcp *tcp, uint32_t bytes)
     setsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
 }
 
-int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd, const struct weir__pace *pace)
+int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
+                        const struct weir__pace *pace)
 {
     int one = 1;
     int r;
@@ -109,16 +110,17 @@ static int went_out(struct weir__tcp *tcp, ssize_t done, size_t *ret_len)
 
 int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, size_t *ret_len)
 {
-    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                             .msg_iovlen = (size_t)count};
 
     return went_out(tcp, sendmsg(tcp->watch.fd, &message, MSG_NOSIGNAL), ret_len);
 }
 
 int weir__tcp_splice_out(struct weir__tcp *tcp, int pipe_fd, size_t size, size_t *ret_len)
 {
-    return went_out(tcp,
-                    splice(pipe_fd, NULL, tcp->watch.fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK),
-                    ret_len);
+    return went_out(
+        tcp, splice(pipe_fd, NULL, tcp->watch.fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK),
+        ret_len);
 }
 
 void weir__tcp_note_stall(struct weir__tcp *tcp)

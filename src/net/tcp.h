@@ -31,15 +31,16 @@ struct weir__tcp {
     struct weir__loop *loop;
     const struct weir__pace *pace;
     bool fast, stalled;
-    uint64_t smooth_bytes;  /* gone out since the last stall */
+    uint64_t smooth_bytes; /* gone out since the last stall */
     int64_t stalled_at_us;
-    int native;             /* the errno that ended it, or 0 */
+    int native; /* the errno that ended it, or 0 */
     uint64_t received, sent;
 };
 
 /* Takes a connected, non-blocking descriptor; it is closed when this fails. `pace` NULL: the default; borrowed.
  * Returns 0, WEIR_ENOMEM, WEIR_EIO. */
-int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd, const struct weir__pace *pace);
+int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
+                        const struct weir__pace *pace);
 void weir__tcp_close(struct weir__tcp *tcp);
 /* Closes with a reset, so that no peer can take what it got for complete. */
 void weir__tcp_reset(struct weir__tcp *tcp);

@@ -124,7 +124,8 @@ static int sink_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
                 break;
             }
             weir__tcp_note_stall(tcp);
-            r = weir__watch_wait_writable(&tcp->watch, weir__deadline_us(deadline == 0 ? -1 : deadline));
+            r = weir__watch_wait_writable(&tcp->watch,
+                                          weir__deadline_us(deadline == 0 ? -1 : deadline));
         }
     }
     weir_chunk_unref(chunk);

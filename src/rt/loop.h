@@ -71,7 +71,7 @@ struct weir__loop {
 #define WEIR__SPARE_PIPES 8
     int pipe_fds[WEIR__SPARE_PIPES][2]; /* rt/pipes: empty ones */
     unsigned pipe_count;
-    struct weir_list flushes; /* weir__flush.link: output queued in this turn */
+    struct weir_list flushes;   /* weir__flush.link: output queued in this turn */
     struct epoll_event *events; /* the batch in hand: closing a watch clears it there */
     int event_count;
     const void *stack_bottom; /* for AddressSanitizer */

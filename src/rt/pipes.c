@@ -13,7 +13,8 @@ int weir__pipes_get(struct weir__loop *loop, size_t capacity, struct weir__pipe_
 
     if (loop->pipe_count > 0) {
         loop->pipe_count--;
-        *ret = (struct weir__pipe_fds){loop->pipe_fds[loop->pipe_count][0], loop->pipe_fds[loop->pipe_count][1]};
+        *ret = (struct weir__pipe_fds){loop->pipe_fds[loop->pipe_count][0],
+                                       loop->pipe_fds[loop->pipe_count][1]};
         return 0;
     }
     if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) {

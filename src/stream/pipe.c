@@ -42,8 +42,8 @@ static int settle_source(struct weir_source *source, int r)
     if (r == 0 || weir__is_final(r)) {
         source->final = r;
         if (r < 0) {
-            source->error =
-                (struct weir_error){.code = r, .side = WEIR_SIDE_SOURCE, .where = source->ops->name};
+            source->error = (struct weir_error){
+                .code = r, .side = WEIR_SIDE_SOURCE, .where = source->ops->name};
             if (source->ops->explain != NULL) {
                 source->ops->explain(source->state, &source->error);
             }
@@ -74,21 +74,24 @@ static int splice_piece(struct transfer *transfer, size_t room)
         r = source->ops->repay_fd(source->state, 0, 0, false);
         return r == 1 ? WEIR_EUNSUPPORTED : settle_source(source, r);
     }
-    got = splice(loan.fd, NULL, transfer->fds.write_fd, NULL, loan.max_bytes < room ? loan.max_bytes : room,
-                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    got = splice(loan.fd, NULL, transfer->fds.write_fd, NULL,
+                 loan.max_bytes < room ? loan.max_bytes : room, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     native = got < 0 ? errno : 0;
-    r = source->ops->repay_fd(source->state, got > 0 ? (uint64_t)got : 0, native == EINTR ? 0 : native, got == 0);
+    r = source->ops->repay_fd(source->state, got > 0 ? (uint64_t)got : 0,
+                              native == EINTR ? 0 : native, got == 0);
     if (got > 0) {
         int sunk;
 
         sink->busy = true;
-        sunk = sink->ops->take_fd(sink->state, transfer->fds.read_fd, (size_t)got, transfer->deadline);
+        sunk =
+            sink->ops->take_fd(sink->state, transfer->fds.read_fd, (size_t)got, transfer->deadline);
         sink->busy = false;
         if (sink->final != WEIR__OPEN) {
             sunk = sink->final;
         } else if (sunk < 0) {
             sink->final = sunk;
-            sink->error = (struct weir_error){.code = sunk, .side = WEIR_SIDE_SINK, .where = sink->ops->name};
+            sink->error =
+                (struct weir_error){.code = sunk, .side = WEIR_SIDE_SINK, .where = sink->ops->name};
             if (sink->ops->explain != NULL) {
                 sink->ops->explain(sink->state, &sink->error);
             }

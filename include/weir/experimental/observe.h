@@ -51,8 +51,8 @@ WEIR_API bool weir_exchange_is_reused(struct weir_exchange *exchange);
 
 /** Calls fn(arg) every `period_ms` on the loop while the request lives, between the handler's own steps; one per
  * request; fn must not suspend. Returns 0 or WEIR_ENOMEM. Context: fiber. */
-WEIR_API WEIR_NODISCARD int weir_req_every(struct weir_req *req, int64_t period_ms, void (*fn)(void *arg),
-                                           void *arg);
+WEIR_API WEIR_NODISCARD int weir_req_every(struct weir_req *req, int64_t period_ms,
+                                           void (*fn)(void *arg), void *arg);
 
 /* What went wrong before a handler saw a request: a malformed head, a limit, an overload. */
 struct weir_reject {
@@ -64,7 +64,8 @@ struct weir_reject {
 /** Has fn called, on a loop, for each of those; fn must not suspend. One per server, before it runs. */
 struct weir_server;
 WEIR_API void weir_server_on_reject(struct weir_server *server,
-                                    void (*fn)(const struct weir_reject *reject, void *arg), void *arg);
+                                    void (*fn)(const struct weir_reject *reject, void *arg),
+                                    void *arg);
 
 WEIR_END_DECLS
 
