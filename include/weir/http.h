@@ -81,6 +81,8 @@ WEIR_API bool weir_req_gone(struct weir_req *req, enum weir_reason *ret);
 
 /* A length that is not known beforehand: chunked, or until close for HTTP/1.0. */
 #define WEIR_LENGTH_UNKNOWN UINT64_MAX
+/* Not known, and the end is the connection's: a relay keeps what its upstream did. Elsewhere as unknown. */
+#define WEIR_LENGTH_UNTIL_CLOSE (UINT64_MAX - 1)
 
 /**
  * Begins the reply: from here on the handler feeds the sink and ends it. The head leaves with the first bytes, or as

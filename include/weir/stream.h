@@ -146,6 +146,13 @@ WEIR_API WEIR_NODISCARD int weir_emit_bytes(struct weir_sink *sink, struct weir_
 WEIR_API WEIR_NODISCARD int weir_wait_writable(struct weir_sink *sink, int64_t deadline);
 
 /**
+ * Sends what has been accepted and waits in user space, as far as it goes without waiting. Needed only by a handler
+ * that computes for long between emits: waiting flushes by itself.
+ * Returns 0, or a final error as of weir_emit(). Context: fiber.  Since: 0.1.
+ */
+WEIR_API WEIR_NODISCARD int weir_flush(struct weir_sink *sink);
+
+/**
  * Ends the stream cleanly and waits until the last byte has been handed to the kernel or the peer's window.
  *
  * trailers  borrowed, NULL for none; dropped where the wire has no place for them.
@@ -176,6 +183,8 @@ struct weir_sink_ops {
     int (*emit)(void *state, struct weir_chunk *chunk, int64_t deadline);
     /* Waits for room and says how many bytes it is worth bringing now. Default: 65536 at once. */
     int (*wait_writable)(void *state, int64_t deadline, size_t *ret_room);
+    /* Sends what is queued without waiting: 0 or a final error. Default: nothing is ever queued. */
+    int (*flush)(void *state);
     /* Required. */
     int (*end)(void *state, struct weir_fields *trailers);
     /* Called at most once, only before the end; may be called while another fiber waits in emit(). Default: nothing. */

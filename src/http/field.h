@@ -2,12 +2,8 @@
 #ifndef WEIR_HTTP_FIELD_H
 #define WEIR_HTTP_FIELD_H
 
-#include <weir/view.h>
+#include <weir/fields.h>
 
-/* One field line: both views are borrowed, from the head's bytes or from whoever composed it. */
-struct weir__field {
-    struct weir_view name;
-    struct weir_view value; /* without the white space around it; may be empty */
-};
+#define weir__field weir_field
 
 #endif

@@ -424,6 +424,18 @@ static int flush_all(struct weir__stream *stream)
     }
 }
 
+static int out_flush(void *state)
+{
+    struct weir__stream *stream = state;
+    enum weir__stall_state cause;
+    int r = peer_state(stream);
+
+    if (r == 0) {
+        r = stream->ops->flush(stream, &cause);
+    }
+    return r == WEIR_EAGAIN ? 0 : r;
+}
+
 static int out_end(void *state, struct weir_fields *trailers)
 {
     struct weir__stream *stream = state;
@@ -509,6 +521,7 @@ static const struct weir_sink_ops out_ops = {
     .name = "http body",
     .emit = out_emit,
     .wait_writable = out_wait,
+    .flush = out_flush,
     .end = out_end,
     .abort = out_abort,
     .explain = explain,
@@ -557,6 +570,7 @@ int weir__stream_begin(struct weir__stream *stream, const struct weir__head *hea
     }
     stream->begun = true;
     stream->drop_body = head->no_body;
-    stream->out_left = head->no_body ? WEIR_LENGTH_UNKNOWN : head->length;
+    stream->out_left =
+        head->no_body || head->length == WEIR_LENGTH_UNTIL_CLOSE ? WEIR_LENGTH_UNKNOWN : head->length;
     return 0;
 }

@@ -156,15 +156,30 @@ static void judge(struct weir__tcp *tcp)
 
 int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room)
 {
-    int unsent = 0;
+    uint32_t bound;
 
     judge(tcp);
-    ioctl(tcp->watch.fd, SIOCOUTQNSD, &unsent);
-    if ((uint32_t)unsent >= (tcp->fast ? tcp->pace->fast_bytes : tcp->pace->slow_bytes)) {
-        return WEIR_EAGAIN;
+    bound = tcp->fast ? tcp->pace->fast_bytes : tcp->pace->slow_bytes;
+    /* The kernel is asked only when what was sent since could have filled it. */
+    if (tcp->unsent + (tcp->sent - tcp->unsent_at) >= bound) {
+        int unsent = 0;
+
+        ioctl(tcp->watch.fd, SIOCOUTQNSD, &unsent);
+        tcp->unsent = (uint32_t)unsent;
+        tcp->unsent_at = tcp->sent;
+        if (tcp->unsent >= bound) {
+            return WEIR_EAGAIN;
+        }
     }
     *ret_room = tcp->fast ? tcp->pace->fast_chunk : tcp->pace->slow_bytes;
     return 0;
+}
+
+void weir__tcp_arm_writable(struct weir__tcp *tcp)
+{
+    weir__tcp_note_stall(tcp);
+    tcp->watch.ready &= (uint8_t)~WEIR__CAN_WRITE;
+    weir__watch_rearm(tcp->loop, &tcp->watch);
 }
 
 int weir__tcp_wait_room(struct weir__tcp *tcp, int64_t deadline_us, size_t *ret_room)
@@ -174,10 +189,7 @@ int weir__tcp_wait_room(struct weir__tcp *tcp, int64_t deadline_us, size_t *ret_
     if (r == 0) {
         return 0;
     }
-    weir__tcp_note_stall(tcp);
-    /* No call has failed, so no edge is armed: ask the kernel to tell. */
-    tcp->watch.ready &= (uint8_t)~WEIR__CAN_WRITE;
-    weir__watch_rearm(tcp->loop, &tcp->watch);
+    weir__tcp_arm_writable(tcp);
     r = weir__watch_wait_writable(&tcp->watch, deadline_us);
     if (r == 0) {
         judge(tcp);

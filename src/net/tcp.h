@@ -31,6 +31,8 @@ struct weir__tcp {
     struct weir__loop *loop;
     const struct weir__pace *pace;
     bool fast, stalled;
+    uint32_t unsent;        /* at most so much was unsent when the kernel was last asked ... */
+    uint64_t unsent_at;     /* ... with so many bytes sent */
     uint64_t smooth_bytes; /* gone out since the last stall */
     int64_t stalled_at_us;
     int native; /* the errno that ended it, or 0 */
@@ -60,6 +62,9 @@ int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room);
 /* Waits for room / for a state in which a write takes something. Returns 0, WEIR_ETIMEDOUT. The caller looks itself
  * whether its stream is still wanted: a wake-up may come for that. Context: fiber, suspends. */
 int weir__tcp_wait_room(struct weir__tcp *tcp, int64_t deadline_us, size_t *ret_room);
+
+/* After weir__tcp_room() has said WEIR_EAGAIN no call has failed, so no edge is armed: asks the kernel to tell. */
+void weir__tcp_arm_writable(struct weir__tcp *tcp);
 
 /* Notes the begin of a wait for the socket. */
 void weir__tcp_note_stall(struct weir__tcp *tcp);

@@ -136,6 +136,20 @@ int weir_wait_writable(struct weir_sink *sink, int64_t deadline)
     return weir__wait_writable(sink, deadline, &room);
 }
 
+int weir_flush(struct weir_sink *sink)
+{
+    int r = 0;
+
+    weir_check(sink, SINK_MAGIC);
+    if (sink->final != WEIR__OPEN) {
+        return sink->final < 0 ? sink->final : 0;
+    }
+    if (sink->ops->flush != NULL && !sink->busy) {
+        r = sink->ops->flush(sink->state);
+    }
+    return r < 0 ? settle(sink, r) : 0;
+}
+
 int weir_end(struct weir_sink *sink, struct weir_fields *trailers)
 {
     int r;

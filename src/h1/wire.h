@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_H1_WIRE_H
+#define WEIR_H1_WIRE_H
+
+#include "h1/chunked.h"
+#include "h1/parse.h"
+#include "http/stream.h"
+#include "net/tcp.h"
+
+/*
+ * One HTTP/1.1 connection as seen by either end: bodies in and out by their framing, and what waits to be sent. The
+ * ends (server, client) embed it, read heads, and decide what a closed connection means. Nothing here waits.
+ *
+ * Outgoing order: pending, large, its CRLF, tail. Small writes gather in `pending` and leave when the fiber waits; a
+ * large chunk is sent from where it lies, and nothing is taken behind it until it has gone.
+ */
+struct weir__h1_wire {
+    struct weir__stream stream;
+    struct weir__tcp tcp;
+
+    struct weir_chunk *in; /* read, not yet consumed; NULL: none */
+    struct weir__h1_chunked decoder;
+    uint64_t in_left;                /* of a declared length */
+    struct weir_chunk *trailer_bytes;
+    int in_error;                    /* behind payload that had to be delivered first */
+    uint8_t in_framing;              /* enum weir__h1_framing */
+    bool in_done;
+
+    uint8_t out_framing;
+    bool crlf_due, out_ended;
+    bool minor_0; /* the peer speaks HTTP/1.0 */
+    bool keep;    /* the connection may carry another message after this one */
+    struct weir_chunk *pending, *large, *tail;
+    uint32_t pending_room;
+    size_t large_at;
+    struct weir__flush flush;
+};
+
+extern const struct weir__proto_ops weir__h1_ops;
+
+/* Takes a connected descriptor; it is closed on failure. Returns 0, WEIR_ENOMEM, WEIR_EIO. */
+int weir__h1_wire_init_take(struct weir__h1_wire *wire, struct weir__loop *loop, int fd,
+                            const struct weir__pace *pace);
+/* Makes it ready for the next message: the stream anew, the connection and unread bytes kept. */
+void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *limits);
+/* Ends the present message: frees what belongs to it. */
+void weir__h1_wire_settle(struct weir__h1_wire *wire);
+/* Closes and frees everything; with `reset` so that the peer cannot take what it got for complete. */
+void weir__h1_wire_finish(struct weir__h1_wire *wire, bool reset);
+
+/* Says how the incoming body is framed; `in` holds what has come of it. */
+void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing framing, uint64_t length);
+
+/* Reads more of a head behind what `in` holds: 1 some came, 0 FIN, WEIR_EAGAIN, or an error (WEIR_ELIMIT: over `cap`). */
+int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap);
+
+/* What the watch of either end does first: flushes, wakes. */
+void weir__h1_wire_event(struct weir__h1_wire *wire, uint8_t bits);
+
+/* Whether the connection is still open on our side. */
+static inline bool weir__h1_wire_is_open(const struct weir__h1_wire *wire)
+{
+    return wire->tcp.watch.fd >= 0;
+}
+
+#endif

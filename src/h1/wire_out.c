@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What leaves an HTTP/1.1 connection. Invariant: while `large` or `tail` is there, nothing is appended to `pending`;
+ * whoever finds room() at 0 may write one chunk.
+ */
+#include "h1/wire_out.h"
+
+#include <weir/http.h>
+
+#include "base/assert.h"
+#include "bytes/chunk.h"
+#include "h1/compose.h"
+#include "http/request.h"
+
+#define SMALL_BYTES 4096    /* up to so much a write is copied and gathered */
+#define GATHER_BYTES 16384  /* so much gathered leaves without waiting for more */
+
+static struct weir__h1_wire *wire_of(struct weir__stream *stream)
+{
+    return (struct weir__h1_wire *)stream;
+}
+
+static void flush_soon(struct weir__flush *flush)
+{
+    struct weir__h1_wire *wire = weir_list_entry(flush, struct weir__h1_wire, flush);
+    enum weir__stall_state cause;
+
+    if (weir__h1_wire_is_open(wire)) {
+        WEIR_IGNORE(weir__h1_out_flush(&wire->stream, &cause));
+    }
+}
+
+void weir__h1_out_init(struct weir__h1_wire *wire)
+{
+    weir_list_init(&wire->flush.link);
+    wire->flush.flush = flush_soon;
+}
+
+void weir__h1_out_drop(struct weir__h1_wire *wire)
+{
+    weir_list_remove(&wire->flush.link);
+    wire->pending = weir_chunk_unref(wire->pending);
+    wire->large = weir_chunk_unref(wire->large);
+    wire->tail = weir_chunk_unref(wire->tail);
+    wire->crlf_due = false;
+}
+
+/* ---- gathering ---- */
+
+/* `pending` keeps its room in pending_room; its length is what is filled. */
+int weir__h1_out_reserve(struct weir__h1_wire *wire, size_t bytes, struct weir__h1_out *ret)
+{
+    size_t have = wire->pending != NULL ? weir_chunk_len(wire->pending) : 0;
+
+    weir_assert(wire->large == NULL && wire->tail == NULL);
+    if (wire->pending == NULL || wire->pending_room < bytes) {
+        struct weir_chunk *chunk;
+        int r = weir__chunk_alloc(have + bytes, &chunk);
+
+        if (r < 0) {
+            return r;
+        }
+        if (have > 0) {
+            memcpy(weir_chunk_data(chunk), weir_chunk_data(wire->pending), have);
+        }
+        wire->pending_room = (uint32_t)(weir_chunk_len(chunk) - have);
+        chunk->len = have;
+        weir_chunk_unref(wire->pending);
+        wire->pending = chunk;
+    }
+    *ret = (struct weir__h1_out){.data = weir_chunk_data(wire->pending) + have, .cap = wire->pending_room};
+    return 0;
+}
+
+void weir__h1_out_commit(struct weir__h1_wire *wire, const struct weir__h1_out *out)
+{
+    wire->pending->len += out->len;
+    wire->pending_room -= (uint32_t)out->len;
+    if (wire->pending->len == 0) {
+        wire->pending = weir_chunk_unref(wire->pending);
+    } else {
+        weir__flush_soon(wire->tcp.loop, &wire->flush);
+    }
+}
+
+static void put(struct weir__h1_out *out, const void *bytes, size_t len)
+{
+    weir_debug_assert(out->cap - out->len >= len);
+    memcpy(out->data + out->len, bytes, len);
+    out->len += len;
+}
+
+/* ---- heads ---- */
+
+static bool is(struct weir_view name, const char *text, size_t len)
+{
+    return name.len == len && weir_view_equal_nocase(name, weir_bytes(text, len));
+}
+
+/* Framing and the connection's own fields are written by us alone. */
+static bool is_ours(struct weir_view name)
+{
+    switch (name.len) {
+    case 7:
+        return is(name, "upgrade", 7);
+    case 10:
+        return is(name, "connection", 10) || is(name, "keep-alive", 10);
+    case 14:
+        return is(name, "content-length", 14);
+    case 16:
+        return is(name, "proxy-connection", 16);
+    case 17:
+        return is(name, "transfer-encoding", 17);
+    default:
+        return false;
+    }
+}
+
+static size_t fields_bytes(struct weir_fields *fields)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < weir_fields_count(fields); i++) {
+        struct weir_field field = weir_fields_at(fields, i);
+
+        bytes += field.name.len + field.value.len + 4;
+    }
+    return bytes;
+}
+
+static int compose_fields(struct weir__h1_out *out, struct weir_fields *fields, bool *ret_has_date)
+{
+    for (size_t i = 0; i < weir_fields_count(fields); i++) {
+        struct weir_field field = weir_fields_at(fields, i);
+        int r;
+
+        if (is_ours(field.name)) {
+            continue;
+        }
+        if (ret_has_date != NULL && is(field.name, "date", 4)) {
+            *ret_has_date = true;
+        }
+        r = weir__h1_compose_field(out, field.name, field.value);
+        if (r < 0) {
+            return r;
+        }
+    }
+    return 0;
+}
+
+/* How the body will be framed; may decide that the connection ends with it. */
+static enum weir__h1_framing choose_framing(struct weir__h1_wire *wire, const struct weir__head *head)
+{
+    if (head->no_body) {
+        return WEIR__H1_NO_BODY;
+    }
+    if (head->length < WEIR_LENGTH_UNTIL_CLOSE) {
+        return WEIR__H1_LENGTH;
+    }
+    if (head->status == 0 || (!wire->minor_0 && head->length == WEIR_LENGTH_UNKNOWN)) {
+        return WEIR__H1_CHUNKED;
+    }
+    return WEIR__H1_UNTIL_CLOSE;
+}
+
+static int compose_framing(struct weir__h1_wire *wire, struct weir__h1_out *out, const struct weir__head *head)
+{
+    static const char chunked[] = "Transfer-Encoding: chunked\r\n";
+    static const char close_line[] = "Connection: close\r\n";
+    static const char keep_line[] = "Connection: keep-alive\r\n";
+    bool length_is_known = head->length < WEIR_LENGTH_UNTIL_CLOSE;
+    int r = 0;
+
+    if (wire->out_framing == WEIR__H1_CHUNKED) {
+        put(out, chunked, sizeof(chunked) - 1);
+    } else if (wire->out_framing == WEIR__H1_LENGTH ||
+               (head->no_body && length_is_known && head->status != 0 && head->status != 204)) {
+        r = weir__h1_compose_field_u64(out, weir_str("Content-Length"), head->length);
+    }
+    if (!wire->keep) {
+        put(out, close_line, sizeof(close_line) - 1);
+    } else if (wire->minor_0 && head->status != 0) {
+        put(out, keep_line, sizeof(keep_line) - 1);
+    }
+    return r;
+}
+
+int weir__h1_out_begin(struct weir__stream *stream, const struct weir__head *head)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+    struct weir__h1_out out;
+    size_t bytes = 256 + head->reason.len + head->method.len + head->target.len + fields_bytes(head->fields);
+    bool has_date = head->status == 0;
+    bool keep = wire->keep;
+    int r;
+
+    if (!weir__h1_wire_is_open(wire)) {
+        return WEIR_ECANCELED;
+    }
+    r = weir__h1_out_reserve(wire, bytes, &out);
+    if (r < 0) {
+        return r;
+    }
+    wire->out_framing = (uint8_t)choose_framing(wire, head);
+    if (head->close || wire->out_framing == WEIR__H1_UNTIL_CLOSE) {
+        wire->keep = false;
+    }
+    r = head->status != 0 ? weir__h1_compose_status(&out, head->status, head->reason)
+                          : weir__h1_compose_request(&out, head->method, head->target);
+    if (r == 0) {
+        r = compose_fields(&out, head->fields, &has_date);
+    }
+    if (r == 0 && !has_date) {
+        r = weir__h1_compose_field(&out, weir_str("Date"), weir__http_date());
+    }
+    if (r == 0) {
+        r = compose_framing(wire, &out, head);
+    }
+    if (r == 0) {
+        r = weir__h1_compose_end(&out);
+    }
+    if (r < 0) {
+        wire->keep = keep;
+        out.len = 0;
+    }
+    weir__h1_out_commit(wire, &out);
+    return r;
+}
+
+int weir__h1_out_inform(struct weir__stream *stream, int status, struct weir_fields *fields)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+    struct weir__h1_out out;
+    int r;
+
+    if (!weir__h1_wire_is_open(wire)) {
+        return WEIR_ECANCELED;
+    }
+    r = weir__h1_out_reserve(wire, 128 + fields_bytes(fields), &out);
+    if (r < 0) {
+        return r;
+    }
+    r = weir__h1_compose_status(&out, status, weir_bytes(NULL, 0));
+    if (r == 0) {
+        r = compose_fields(&out, fields, NULL);
+    }
+    if (r == 0) {
+        r = weir__h1_compose_end(&out);
+    }
+    if (r < 0) {
+        out.len = 0;
+    }
+    weir__h1_out_commit(wire, &out);
+    return r;
+}
+
+/* ---- bodies ---- */
+
+int weir__h1_out_room(struct weir__stream *stream, size_t *ret_room, enum weir__stall_state *ret_cause)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+
+    *ret_cause = WEIR__STALL_SOCKET;
+    if (!weir__h1_wire_is_open(wire)) {
+        return WEIR_ECANCELED;
+    }
+    if (wire->large != NULL || wire->tail != NULL ||
+        (wire->pending != NULL && weir_chunk_len(wire->pending) >= GATHER_BYTES)) {
+        int r = weir__h1_out_flush(stream, ret_cause);
+
+        if (r < 0) {
+            return r;
+        }
+    }
+    if (weir__tcp_room(&wire->tcp, ret_room) < 0) {
+        weir__tcp_arm_writable(&wire->tcp);
+        return WEIR_EAGAIN;
+    }
+    return 0;
+}
+
+static int queue_small(struct weir__h1_wire *wire, struct weir_view bytes)
+{
+    struct weir__h1_out out;
+    int r = weir__h1_out_reserve(wire, bytes.len + WEIR__H1_CHUNK_HEAD_BYTES + 2, &out);
+
+    if (r < 0) {
+        return r;
+    }
+    if (wire->out_framing == WEIR__H1_CHUNKED) {
+        uint8_t head[WEIR__H1_CHUNK_HEAD_BYTES];
+
+        put(&out, head, weir__h1_compose_chunk_head(head, bytes.len));
+    }
+    put(&out, bytes.data, bytes.len);
+    if (wire->out_framing == WEIR__H1_CHUNKED) {
+        put(&out, "\r\n", 2);
+    }
+    weir__h1_out_commit(wire, &out);
+    return 0;
+}
+
+static int queue_large(struct weir__h1_wire *wire, struct weir_chunk *chunk)
+{
+    if (wire->out_framing == WEIR__H1_CHUNKED) {
+        uint8_t head[WEIR__H1_CHUNK_HEAD_BYTES];
+        struct weir__h1_out out;
+        size_t len = weir__h1_compose_chunk_head(head, weir_chunk_len(chunk));
+        int r = weir__h1_out_reserve(wire, len, &out);
+
+        if (r < 0) {
+            return r;
+        }
+        put(&out, head, len);
+        weir__h1_out_commit(wire, &out);
+        wire->crlf_due = true;
+    }
+    wire->large = weir_chunk_ref(chunk);
+    wire->large_at = 0;
+    return 0;
+}
+
+int weir__h1_out_write(struct weir__stream *stream, struct weir_chunk *chunk)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+    size_t len = weir_chunk_len(chunk);
+    enum weir__stall_state cause;
+    int r;
+
+    if (!weir__h1_wire_is_open(wire)) {
+        r = WEIR_ECANCELED;
+    } else if (len <= SMALL_BYTES) {
+        r = queue_small(wire, weir_chunk_view(chunk));
+    } else {
+        r = queue_large(wire, chunk);
+    }
+    weir_chunk_unref(chunk);
+    if (r == 0 && len > SMALL_BYTES) {
+        r = weir__h1_out_flush(stream, &cause);
+        r = r == WEIR_EAGAIN ? 0 : r;
+    }
+    return r;
+}
+
+bool weir__h1_out_can_splice(struct weir__stream *stream)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+
+    return wire->tcp.fast &&
+           (wire->out_framing == WEIR__H1_LENGTH || wire->out_framing == WEIR__H1_UNTIL_CLOSE);
+}
+
+int weir__h1_out_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+    enum weir__stall_state cause;
+    int r;
+
+    if (!weir__h1_wire_is_open(wire)) {
+        return WEIR_ECANCELED;
+    }
+    r = weir__h1_out_flush(stream, &cause);
+    if (r == 0) {
+        r = weir__tcp_splice_out(&wire->tcp, pipe_fd, bytes, ret_moved);
+        if (r == WEIR_EAGAIN) {
+            weir__tcp_note_stall(&wire->tcp);
+        }
+    }
+    return r;
+}
+
+/* The end of a chunked body, into `pending`, or behind a large chunk that has not gone yet. */
+static int queue_tail(struct weir__h1_wire *wire, struct weir_fields *trailers)
+{
+    struct weir__h1_out out = {0};
+    size_t bytes = 5 + fields_bytes(trailers);
+    bool behind = wire->large != NULL;
+    int r;
+
+    if (behind) {
+        r = weir__chunk_alloc(bytes, &wire->tail);
+        if (r == 0) {
+            out = (struct weir__h1_out){.data = weir_chunk_data(wire->tail), .cap = bytes};
+        }
+    } else {
+        r = weir__h1_out_reserve(wire, bytes, &out);
+    }
+    if (r < 0) {
+        return r;
+    }
+    put(&out, "0\r\n", 3);
+    r = compose_fields(&out, trailers, NULL);
+    if (r < 0) {
+        out.len = 3; /* an illegal trailer must not cost the body its end */
+        r = 0;
+    }
+    put(&out, "\r\n", 2);
+    if (behind) {
+        weir__chunk_set_len(wire->tail, out.len);
+    } else {
+        weir__h1_out_commit(wire, &out);
+    }
+    return r;
+}
+
+int weir__h1_out_end(struct weir__stream *stream, struct weir_fields *trailers)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+    int r = 0;
+
+    if (!weir__h1_wire_is_open(wire)) {
+        return WEIR_ECANCELED;
+    }
+    if (wire->out_framing == WEIR__H1_CHUNKED) {
+        r = queue_tail(wire, trailers);
+    }
+    wire->out_ended = r == 0;
+    return r;
+}
+
+/* ---- sending ---- */
+
+static size_t gather(struct weir__h1_wire *wire, struct iovec *iov)
+{
+    size_t count = 0;
+
+    if (wire->pending != NULL) {
+        iov[count++] = (struct iovec){weir_chunk_data(wire->pending), weir_chunk_len(wire->pending)};
+    }
+    if (wire->large != NULL) {
+        iov[count++] = (struct iovec){weir_chunk_data(wire->large) + wire->large_at,
+                                      weir_chunk_len(wire->large) - wire->large_at};
+    }
+    if (wire->crlf_due) {
+        static char crlf[2] = {'\r', '\n'};
+
+        iov[count++] = (struct iovec){crlf, 2};
+    }
+    if (wire->tail != NULL) {
+        iov[count++] = (struct iovec){weir_chunk_data(wire->tail), weir_chunk_len(wire->tail)};
+    }
+    return count;
+}
+
+static size_t advance_chunk(struct weir_chunk **chunk, size_t sent)
+{
+    size_t len = *chunk != NULL ? weir_chunk_len(*chunk) : 0;
+
+    if (sent < len) {
+        weir__chunk_advance(*chunk, sent);
+        return 0;
+    }
+    *chunk = weir_chunk_unref(*chunk);
+    return sent - len;
+}
+
+/* What a slow reader left of a large chunk should not pin its whole buffer. */
+static void shrink_large(struct weir__h1_wire *wire)
+{
+    size_t rest = weir_chunk_len(wire->large) - wire->large_at;
+    struct weir_chunk *copy;
+
+    if (!wire->tcp.fast && wire->large_at >= rest &&
+        weir_chunk_copy(weir_bytes(weir_chunk_data(wire->large) + wire->large_at, rest), &copy) == 0) {
+        weir_chunk_unref(wire->large);
+        wire->large = copy;
+        wire->large_at = 0;
+    }
+}
+
+static void advance(struct weir__h1_wire *wire, size_t sent)
+{
+    if (wire->pending != NULL) {
+        sent = advance_chunk(&wire->pending, sent);
+    }
+    if (wire->pending == NULL && wire->large != NULL) {
+        size_t rest = weir_chunk_len(wire->large) - wire->large_at;
+
+        if (sent < rest) {
+            wire->large_at += sent;
+            return;
+        }
+        sent -= rest;
+        wire->large = weir_chunk_unref(wire->large);
+    }
+    if (wire->large == NULL && wire->crlf_due && sent > 0) {
+        if (sent == 1) {
+            /* Half a CRLF: the rest of it goes first. */
+            wire->crlf_due = false;
+            if (weir_chunk_copy(weir_bytes("\n", 1), &wire->pending) < 0) {
+                wire->tcp.native = 0;
+                weir__h1_out_abort(&wire->stream, WEIR_REASON_LIMIT);
+            }
+            wire->pending_room = 0;
+            return;
+        }
+        wire->crlf_due = false;
+        sent -= 2;
+    }
+    if (wire->tail != NULL && sent > 0) {
+        advance_chunk(&wire->tail, sent);
+    }
+}
+
+int weir__h1_out_flush(struct weir__stream *stream, enum weir__stall_state *ret_cause)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+
+    *ret_cause = WEIR__STALL_SOCKET;
+    for (;;) {
+        struct iovec iov[4];
+        size_t sent = 0;
+        int count, r;
+
+        if (!weir__h1_wire_is_open(wire)) {
+            return WEIR_ECANCELED;
+        }
+        count = (int)gather(wire, iov);
+        if (count == 0) {
+            weir_list_remove(&wire->flush.link);
+            return 0;
+        }
+        r = weir__tcp_writev(&wire->tcp, iov, count, &sent);
+        if (r < 0) {
+            if (r == WEIR_EAGAIN) {
+                weir__tcp_note_stall(&wire->tcp);
+                if (wire->large != NULL) {
+                    shrink_large(wire);
+                }
+                return r;
+            }
+            weir__stream_gone(stream, WEIR_REASON_RESET, wire->tcp.native);
+            return r;
+        }
+        advance(wire, sent);
+    }
+}
+
+void weir__h1_out_abort(struct weir__stream *stream, enum weir_reason reason)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+    enum weir__stall_state cause;
+
+    (void)reason;
+    wire->keep = false;
+    if (!weir__h1_wire_is_open(wire)) {
+        return;
+    }
+    if (stream->gone == WEIR_REASON_NONE) {
+        /* Bytes that were accepted go first; the missing end makes the abort visible. */
+        WEIR_IGNORE(weir__h1_out_flush(stream, &cause));
+    }
+    weir__h1_out_drop(wire);
+    if (wire->out_framing == WEIR__H1_UNTIL_CLOSE || wire->out_framing == WEIR__H1_NO_BODY) {
+        weir__tcp_reset(&wire->tcp);
+    } else {
+        weir__tcp_close(&wire->tcp);
+    }
+    weir__stream_readable(stream);
+    weir__stream_writable(stream);
+}
