@@ -245,9 +245,11 @@ int weir__fiber_suspend(int64_t deadline_us)
             return WEIR_ETIMEDOUT; /* no memory for a clock: better to end the wait than to lose it */
         }
     }
-    fiber->parked_at_us = loop->now_us;
     fiber->trimmed = false;
-    weir_list_push_back(&loop->parked, &fiber->link);
+    if (!fiber->queued) { /* else it was woken during a call on the loop's stack, and is in `ready` */
+        fiber->parked_at_us = loop->now_us;
+        weir_list_push_back(&loop->parked, &fiber->link);
+    }
     leave(fiber, NULL);
     weir__timer_stop(&fiber->timer);
     if (fiber->timed_out) {
@@ -263,6 +265,7 @@ void weir__fiber_yield(void)
 
     weir_assert(fiber != NULL);
     fiber->queued = true;
+    weir_list_remove(&fiber->link);
     weir_list_push_back(&fiber->loop->yielded, &fiber->link);
     leave(fiber, NULL);
 }
