@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define EVENT_BATCH 256
+#define RUN_BATCH 1024   /* fibers run between two looks for events */
 #define SWEEP_US 200000 /* how often idle stacks are looked for */
 #define EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
@@ -147,13 +148,17 @@ static void run_tasks(struct weir__loop *loop)
     }
 }
 
+/* Bounded: fibers that keep waking one another must not hold off timers and events. */
 static void run_ready(struct weir__loop *loop)
 {
-    struct weir_list *link;
+    for (int left = RUN_BATCH; left > 0; left--) {
+        struct weir_list *link = weir_list_pop_front(&loop->ready);
+        struct weir__fiber *fiber;
 
-    while ((link = weir_list_pop_front(&loop->ready)) != NULL) {
-        struct weir__fiber *fiber = weir_list_entry(link, struct weir__fiber, link);
-
+        if (link == NULL) {
+            return;
+        }
+        fiber = weir_list_entry(link, struct weir__fiber, link);
         fiber->queued = false;
         weir__fiber_resume(fiber);
     }
