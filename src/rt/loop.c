@@ -81,12 +81,34 @@ int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop 
     return 0;
 }
 
+static void run_tasks(struct weir__loop *loop)
+{
+    struct weir__task *task;
+    uint64_t count;
+    ssize_t got = read(loop->wake_fd, &count, sizeof(count));
+
+    (void)got;
+    pthread_mutex_lock(&loop->shared.mutex);
+    task = loop->shared.first;
+    loop->shared.first = NULL;
+    loop->shared.last = &loop->shared.first;
+    loop->shared.signaled = false;
+    pthread_mutex_unlock(&loop->shared.mutex);
+    while (task != NULL) {
+        struct weir__task *next = task->next;
+
+        task->run(task);
+        task = next;
+    }
+}
+
 void weir__loop_destroy(struct weir__loop *loop)
 {
     if (loop == NULL) {
         return;
     }
     weir_assert(loop->live_fibers == 0);
+    run_tasks(loop); /* they may own what they are embedded in */
     if (loop->pools != NULL) {
         loop->pools_destroy(loop->pools);
     }
@@ -125,27 +147,6 @@ void weir__loop_post(struct weir__loop *loop, struct weir__task *task)
         (void)written; /* a full counter wakes as well */
     }
     pthread_mutex_unlock(&loop->shared.mutex);
-}
-
-static void run_tasks(struct weir__loop *loop)
-{
-    struct weir__task *task;
-    uint64_t count;
-    ssize_t got = read(loop->wake_fd, &count, sizeof(count));
-
-    (void)got;
-    pthread_mutex_lock(&loop->shared.mutex);
-    task = loop->shared.first;
-    loop->shared.first = NULL;
-    loop->shared.last = &loop->shared.first;
-    loop->shared.signaled = false;
-    pthread_mutex_unlock(&loop->shared.mutex);
-    while (task != NULL) {
-        struct weir__task *next = task->next;
-
-        task->run(task);
-        task = next;
-    }
 }
 
 /* Bounded: fibers that keep waking one another must not hold off timers and events. */
