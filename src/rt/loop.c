@@ -197,7 +197,7 @@ static void dispatch(struct weir__watch *watch, uint32_t events)
 
 static int wait_ms(struct weir__loop *loop)
 {
-    int64_t next, left_ms;
+    int64_t next, left_ms, now_us;
 
     if (!weir_list_is_empty(&loop->ready) || !weir_list_is_empty(&loop->yielded)) {
         return 0;
@@ -206,13 +206,14 @@ static int wait_ms(struct weir__loop *loop)
     if (next == WEIR__NEVER) {
         return -1;
     }
-    if (next <= loop->now_us) {
+    if (loop->fake_clock || next <= loop->now_us) {
         return 0;
     }
-    if (loop->fake_clock) {
+    now_us = weir__loop_clock_us(loop); /* the fibers of this turn have taken their time */
+    if (next <= now_us) {
         return 0;
     }
-    left_ms = (next - loop->now_us + 999) / 1000;
+    left_ms = (next - now_us + 999) / 1000;
     return left_ms > 3600000 ? 3600000 : (int)left_ms;
 }
 
@@ -222,7 +223,7 @@ static void jump_ahead(struct weir__loop *loop)
     int64_t next = weir__timers_next(&loop->timers);
 
     if (weir_list_is_empty(&loop->ready) && weir_list_is_empty(&loop->yielded) &&
-        next != WEIR__NEVER && next > loop->now_us) {
+        next != WEIR__NEVER && next > weir__loop_clock_us(loop)) {
         *(int64_t *)loop->clock_arg = next;
     }
 }
