@@ -18,7 +18,7 @@ WEIR_BEGIN_DECLS
 /** The loop's present time in monotonic milliseconds. Context: loop or fiber.  Since: 0.1. */
 WEIR_API int64_t weir_now(void);
 
-/** A deadline that many milliseconds from now. Context: loop or fiber.  Since: 0.1. */
+/** A deadline that many milliseconds from now; a negative duration is 0, a huge one is never. Context: loop or fiber.  Since: 0.1. */
 WEIR_API int64_t weir_after_ms(int64_t duration_ms);
 
 /**

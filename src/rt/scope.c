@@ -35,7 +35,12 @@ int64_t weir_now(void)
 
 int64_t weir_after_ms(int64_t duration_ms)
 {
-    return weir_now() + duration_ms;
+    int64_t now = weir_now();
+
+    if (duration_ms <= 0) {
+        return now;
+    }
+    return duration_ms > INT64_MAX - now ? INT64_MAX : now + duration_ms;
 }
 
 /* ---- waiting ---- */
