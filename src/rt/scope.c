@@ -49,7 +49,7 @@ bool weir__wait_is_cancelled(void)
 {
     struct weir__fiber *fiber = weir__fiber_current();
 
-    return fiber->cancel_pending && fiber->shield == 0;
+    return fiber != NULL && fiber->cancel_pending && fiber->shield == 0;
 }
 
 static int consume_cancel(struct weir__fiber *fiber)
@@ -134,13 +134,16 @@ void weir__scope_finish(struct weir_scope *scope)
     while (!weir_list_is_empty(&scope->hooks)) {
         weir_list_pop_front(&scope->hooks);
     }
+    if (scope->cancelled && scope->owner != NULL && !scope->owner->cancel_sticky) {
+        scope->owner->cancel_pending = false; /* a cancel nobody waited for ends with its scope */
+    }
     scope->magic = 0;
 }
 
 static void mark(struct weir__fiber *fiber, bool sticky)
 {
     fiber->cancel_pending = true;
-    fiber->cancel_sticky = sticky;
+    fiber->cancel_sticky |= sticky; /* a child may own a request's scope too */
     weir__fiber_wake(fiber);
 }
 
