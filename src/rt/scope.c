@@ -262,6 +262,9 @@ int weir_scope_join(struct weir_scope *scope, int64_t deadline)
     int r = 0;
 
     weir_check(scope, SCOPE_MAGIC);
+    if (scope->joiner != NULL) {
+        return WEIR_EBUSY;
+    }
     while (scope->live > 0 && r == 0) {
         scope->joiner = weir__fiber_current();
         r = weir__wait(weir__deadline_us(deadline));
@@ -275,6 +278,7 @@ int weir_scope_join(struct weir_scope *scope, int64_t deadline)
 
 void weir__scope_stop(struct weir_scope *scope)
 {
+    weir_assert(scope->joiner == NULL); /* a fiber that waits in what is about to go */
     weir_scope_cancel(scope);
     while (scope->live > 0) {
         scope->joiner = weir__fiber_current();
