@@ -142,6 +142,9 @@ static void retire(struct weir__fiber *fiber)
     struct weir__loop *loop = fiber->loop;
     uint8_t *top = top_of(fiber);
 
+    if (fiber->worker != NULL) {
+        fiber->worker_destroy(fiber->worker);
+    }
     weir__timer_remove(&loop->timers, &fiber->timer);
     weir_list_remove(&fiber->link);
     hook_ended(fiber);
