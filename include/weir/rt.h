@@ -18,7 +18,7 @@ WEIR_BEGIN_DECLS
 /** The loop's present time in monotonic milliseconds. Context: loop or fiber.  Since: 0.1. */
 WEIR_API int64_t weir_now(void);
 
-/** A deadline that many milliseconds from now. Context: loop or fiber.  Since: 0.1. */
+/** A deadline that many milliseconds from now; a negative duration is 0, a huge one is never. Context: loop or fiber.  Since: 0.1. */
 WEIR_API int64_t weir_after_ms(int64_t duration_ms);
 
 /**
@@ -66,7 +66,8 @@ WEIR_API WEIR_NODISCARD int weir_scope_spawn(struct weir_scope *scope, weir_fibe
 /**
  * Waits until all children have ended by themselves.
  *
- * Returns 0, the first child's error, WEIR_ETIMEDOUT (they go on), WEIR_ECANCELED (they are cancelled too; join again).
+ * Returns 0, the first child's error, WEIR_ETIMEDOUT (they go on), WEIR_ECANCELED (they are cancelled too; what is
+ * left is to close the scope), WEIR_EBUSY (another fiber is joining it).
  * Context: fiber, suspends.  Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_scope_join(struct weir_scope *scope, int64_t deadline);
@@ -81,7 +82,7 @@ WEIR_API void weir_scope_close(struct weir_scope *scope);
 
 /**
  * Runs fn(arg) when the calling fiber's request or scope ends, last registered first, shielded from cancellation.
- * Returns 0 or WEIR_ENOMEM (fn was then not registered). Context: fiber.  Since: 0.1.
+ * Returns 0, WEIR_ENOMEM or WEIR_ESTATE (the fiber has no scope); fn was then not registered. Context: fiber.  Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_scope_defer(void (*fn)(void *arg), void *arg);
 

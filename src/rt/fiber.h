@@ -31,10 +31,11 @@ struct weir__fiber {
     struct weir_list link; /* loop.ready, or loop.parked in the order of parking */
     struct weir__timer timer;
     int64_t parked_at_us;
-    struct weir_scope *scope;  /* whose cancellation it sees */
-    struct weir_list sibling;  /* weir_scope.children */
-    struct weir__stall *stall; /* the clock of the stream it moves now, or NULL */
-    void *worker;              /* its mailbox, made on first use */
+    struct weir_scope *scope;   /* whose cancellation it sees */
+    struct weir_list sibling;   /* weir_scope.children */
+    struct weir__stall *stall;  /* the clock of the stream it moves now, or NULL */
+    void *worker;               /* its mailbox, made on first use */
+    void (*worker_destroy)(void *worker); /* called on the loop's stack when the fiber has ended */
     void (*entry)(void *arg);
     void *arg;
 #if defined(WEIR__FIBER_HOOKS)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define EVENT_BATCH 256
+#define RUN_BATCH 1024   /* fibers run between two looks for events */
 #define SWEEP_US 200000 /* how often idle stacks are looked for */
 #define EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
@@ -82,12 +83,34 @@ int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop 
     return 0;
 }
 
+static void run_tasks(struct weir__loop *loop)
+{
+    struct weir__task *task;
+    uint64_t count;
+    ssize_t got = read(loop->wake_fd, &count, sizeof(count));
+
+    (void)got;
+    pthread_mutex_lock(&loop->shared.mutex);
+    task = loop->shared.first;
+    loop->shared.first = NULL;
+    loop->shared.last = &loop->shared.first;
+    loop->shared.signaled = false;
+    pthread_mutex_unlock(&loop->shared.mutex);
+    while (task != NULL) {
+        struct weir__task *next = task->next;
+
+        task->run(task);
+        task = next;
+    }
+}
+
 void weir__loop_destroy(struct weir__loop *loop)
 {
     if (loop == NULL) {
         return;
     }
     weir_assert(loop->live_fibers == 0);
+    run_tasks(loop); /* they may own what they are embedded in */
     if (loop->pools != NULL) {
         loop->pools_destroy(loop->pools);
     }
@@ -129,27 +152,6 @@ void weir__loop_post(struct weir__loop *loop, struct weir__task *task)
     pthread_mutex_unlock(&loop->shared.mutex);
 }
 
-static void run_tasks(struct weir__loop *loop)
-{
-    struct weir__task *task;
-    uint64_t count;
-    ssize_t got = read(loop->wake_fd, &count, sizeof(count));
-
-    (void)got;
-    pthread_mutex_lock(&loop->shared.mutex);
-    task = loop->shared.first;
-    loop->shared.first = NULL;
-    loop->shared.last = &loop->shared.first;
-    loop->shared.signaled = false;
-    pthread_mutex_unlock(&loop->shared.mutex);
-    while (task != NULL) {
-        struct weir__task *next = task->next;
-
-        task->run(task);
-        task = next;
-    }
-}
-
 void weir__flush_soon(struct weir__loop *loop, struct weir__flush *flush)
 {
     if (weir_list_is_empty(&flush->link)) {
@@ -168,14 +170,18 @@ static void run_flushes(struct weir__loop *loop)
     }
 }
 
+/* Bounded: fibers that keep waking one another must not hold off timers and events. */
 static void run_ready(struct weir__loop *loop)
 {
-    struct weir_list *link;
-
     run_flushes(loop);
-    while ((link = weir_list_pop_front(&loop->ready)) != NULL) {
-        struct weir__fiber *fiber = weir_list_entry(link, struct weir__fiber, link);
+    for (int left = RUN_BATCH; left > 0; left--) {
+        struct weir_list *link = weir_list_pop_front(&loop->ready);
+        struct weir__fiber *fiber;
 
+        if (link == NULL) {
+            return;
+        }
+        fiber = weir_list_entry(link, struct weir__fiber, link);
         fiber->queued = false;
         weir__fiber_resume(fiber);
         run_flushes(loop);
@@ -214,7 +220,7 @@ static void dispatch(struct weir__watch *watch, uint32_t events)
 
 static int wait_ms(struct weir__loop *loop)
 {
-    int64_t next, left_ms;
+    int64_t next, left_ms, now_us;
 
     if (!weir_list_is_empty(&loop->ready) || !weir_list_is_empty(&loop->yielded)) {
         return 0;
@@ -223,13 +229,14 @@ static int wait_ms(struct weir__loop *loop)
     if (next == WEIR__NEVER) {
         return -1;
     }
-    if (next <= loop->now_us) {
+    if (loop->fake_clock || next <= loop->now_us) {
         return 0;
     }
-    if (loop->fake_clock) {
+    now_us = weir__loop_clock_us(loop); /* the fibers of this turn have taken their time */
+    if (next <= now_us) {
         return 0;
     }
-    left_ms = (next - loop->now_us + 999) / 1000;
+    left_ms = (next - now_us + 999) / 1000;
     return left_ms > 3600000 ? 3600000 : (int)left_ms;
 }
 
@@ -239,7 +246,7 @@ static void jump_ahead(struct weir__loop *loop)
     int64_t next = weir__timers_next(&loop->timers);
 
     if (weir_list_is_empty(&loop->ready) && weir_list_is_empty(&loop->yielded) &&
-        next != WEIR__NEVER && next > loop->now_us) {
+        next != WEIR__NEVER && next > weir__loop_clock_us(loop)) {
         *(int64_t *)loop->clock_arg = next;
     }
 }

@@ -86,7 +86,7 @@ struct weir__loop {
 
 /* Makes a loop for the calling thread. `clock` NULL: the real one. Returns 0, WEIR_ENOMEM, WEIR_EIO. */
 int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop **ret);
-/* All fibers must have ended. */
+/* All fibers must have ended. Tasks that were posted are run; none may be posted from now on. */
 void weir__loop_destroy(struct weir__loop *loop);
 
 /* The calling thread's loop, or NULL. */

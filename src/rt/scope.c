@@ -35,7 +35,12 @@ int64_t weir_now(void)
 
 int64_t weir_after_ms(int64_t duration_ms)
 {
-    return weir_now() + duration_ms;
+    int64_t now = weir_now();
+
+    if (duration_ms <= 0) {
+        return now;
+    }
+    return duration_ms > INT64_MAX - now ? INT64_MAX : now + duration_ms;
 }
 
 /* ---- waiting ---- */
@@ -44,7 +49,7 @@ bool weir__wait_is_cancelled(void)
 {
     struct weir__fiber *fiber = weir__fiber_current();
 
-    return fiber->cancel_pending && fiber->shield == 0;
+    return fiber != NULL && fiber->cancel_pending && fiber->shield == 0;
 }
 
 static int consume_cancel(struct weir__fiber *fiber)
@@ -129,13 +134,16 @@ void weir__scope_finish(struct weir_scope *scope)
     while (!weir_list_is_empty(&scope->hooks)) {
         weir_list_pop_front(&scope->hooks);
     }
+    if (scope->cancelled && scope->owner != NULL && !scope->owner->cancel_sticky) {
+        scope->owner->cancel_pending = false; /* a cancel nobody waited for ends with its scope */
+    }
     scope->magic = 0;
 }
 
 static void mark(struct weir__fiber *fiber, bool sticky)
 {
     fiber->cancel_pending = true;
-    fiber->cancel_sticky = sticky;
+    fiber->cancel_sticky |= sticky; /* a child may own a request's scope too */
     weir__fiber_wake(fiber);
 }
 
@@ -255,6 +263,9 @@ int weir_scope_join(struct weir_scope *scope, int64_t deadline)
     int r = 0;
 
     weir_check(scope, SCOPE_MAGIC);
+    if (scope->joiner != NULL) {
+        return WEIR_EBUSY;
+    }
     while (scope->live > 0 && r == 0) {
         scope->joiner = weir__fiber_current();
         r = weir__wait(weir__deadline_us(deadline));
@@ -268,6 +279,7 @@ int weir_scope_join(struct weir_scope *scope, int64_t deadline)
 
 void weir__scope_stop(struct weir_scope *scope)
 {
+    weir_assert(scope->joiner == NULL); /* a fiber that waits in what is about to go */
     weir_scope_cancel(scope);
     while (scope->live > 0) {
         scope->joiner = weir__fiber_current();

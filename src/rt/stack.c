@@ -141,35 +141,30 @@ static int new_slot(struct weir__stacks *stacks, uint8_t **ret_top)
 
 int weir__stacks_get(struct weir__stacks *stacks, uint8_t **ret_top)
 {
+    int r;
+
     if (stacks->free_count > 0) {
         *ret_top = stacks->free[--stacks->free_count];
-        if (stacks->resident > stacks->free_count) {
-            stacks->resident = stacks->free_count;
-        }
-    } else {
-        int r = new_slot(stacks, ret_top);
-
-        if (r < 0) {
-            return r;
-        }
+        stacks->resident -= stacks->resident > 0;
+        stacks->live++;
+        return 0;
     }
-    stacks->live++;
-    /* Room for putting every live slot back, taken now: putting back cannot fail. */
-    if (stacks->free_capacity < stacks->live + stacks->free_count) {
+    /* Room for putting every slot back, taken before there is one more: putting back cannot fail. */
+    if (stacks->free_capacity <= stacks->live) {
         size_t capacity = stacks->free_capacity == 0 ? 64 : stacks->free_capacity * 2;
         uint8_t **grown = weir_realloc(stacks->free, capacity * sizeof(*grown));
 
         if (grown == NULL) {
-            stacks->live--;
-            if (stacks->free_capacity > stacks->free_count) {
-                stacks->free[stacks->free_count++] = *ret_top;
-            }
             return WEIR_ENOMEM;
         }
         stacks->free = grown;
         stacks->free_capacity = capacity;
     }
-    return 0;
+    r = new_slot(stacks, ret_top);
+    if (r == 0) {
+        stacks->live++;
+    }
+    return r;
 }
 
 void weir__stacks_put(struct weir__stacks *stacks, uint8_t *top)
@@ -177,11 +172,15 @@ void weir__stacks_put(struct weir__stacks *stacks, uint8_t *top)
     weir_assert(stacks->live > 0 && stacks->free_count < stacks->free_capacity);
     stacks->live--;
     if (stacks->resident >= RESIDENT_FREE) {
+        size_t cold = stacks->free_count - stacks->resident;
+
         madvise(top - WEIR__STACK_BYTES + WEIR__PAGE_BYTES, WEIR__STACK_BYTES - WEIR__PAGE_BYTES,
                 MADV_DONTNEED);
-    } else {
-        stacks->resident++;
+        stacks->free[stacks->free_count++] = stacks->free[cold];
+        stacks->free[cold] = top;
+        return;
     }
+    stacks->resident++;
     stacks->free[stacks->free_count++] = top;
 }
 

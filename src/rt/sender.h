@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_RT_SENDER_H
+#define WEIR_RT_SENDER_H
+
+#include <weir/mailbox.h>
+
+/* Drops a handle of a mailbox, whatever thread it was bound to. Context: any thread. */
+void weir__sender_drop(struct weir_sender *sender);
+
+#endif
