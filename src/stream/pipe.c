@@ -126,6 +126,7 @@ int weir_pipe(struct weir_source *source, struct weir_sink *sink, const struct w
     static const struct weir_pipe_opts defaults;
     struct transfer transfer = {.source = source, .sink = sink, .fds = {-1, -1}, .deadline = -1};
     struct weir_error cause = {0};
+    enum weir_reason reason;
     int r;
 
     opts = opts != NULL ? opts : &defaults;
@@ -146,13 +147,17 @@ int weir_pipe(struct weir_source *source, struct weir_sink *sink, const struct w
             weir_source_error(source, &cause);
         }
         if (cause.code == 0) {
-            cause = (struct weir_error){
-                .code = r, .side = WEIR_SIDE_SELF, .reason = WEIR_REASON_CANCELED, .where = "pipe"};
+            cause = (struct weir_error){.code = r,
+                                        .side = WEIR_SIDE_SELF,
+                                        .reason = r == WEIR_ETIMEDOUT ? WEIR_REASON_TIMEOUT
+                                                                      : WEIR_REASON_CANCELED,
+                                        .where = "pipe"};
         }
+        reason = cause.reason != WEIR_REASON_NONE ? cause.reason : WEIR_REASON_CANCELED;
         /* An error goes forward, a failure of the sink goes back. */
-        weir_abort(sink, WEIR_REASON_CANCELED);
+        weir_abort(sink, reason);
         if (!opts->no_cancel) {
-            weir_cancel(source, WEIR_REASON_CANCELED);
+            weir_cancel(source, reason);
         }
     }
     if (ret != NULL) {
