@@ -73,11 +73,11 @@ struct weir_loan {
  */
 struct weir_source_ops {
     const char *name;
-    /* As weir_next() with at most `max_bytes` in the chunk; required. Stickiness is the wrapper's business: it is not
-     * called again after 0 or a final error. */
+    /* As weir_next() with at most `max_bytes` in the chunk (more, or no chunk with 1, is a final WEIR_EINVAL);
+     * required. Stickiness is the wrapper's business: it is not called again after 0 or a final error. */
     int (*next)(void *state, size_t max_bytes, int64_t deadline, struct weir_chunk **ret);
-    /* Called at most once, only before the end; may be called while another fiber waits in next(), which must then
-     * return WEIR_ECANCELED. Default: nothing. */
+    /* Called at most once, never after a verified end; also after a failure, so that the peer learns of it. May be
+     * called while another fiber waits in next(), which must then return soon; what it returns is dropped. */
     void (*cancel)(void *state, enum weir_reason reason);
     /* After cancel() or the end; frees `state`. Default: nothing. */
     void (*destroy)(void *state);
@@ -133,8 +133,11 @@ WEIR_API WEIR_NODISCARD int weir_emit_take(struct weir_sink *sink, struct weir_c
 /** weir_emit() with deadline 0. Context: fiber.  Since: 0.1. */
 WEIR_API WEIR_NODISCARD int weir_try_emit(struct weir_sink *sink, struct weir_chunk *chunk);
 
-/** Emits a copy of the bytes; empty ones are fine and do nothing. Otherwise as weir_emit().
- * Context: fiber, suspends.  Since: 0.1. */
+/**
+ * Emits a copy of the bytes; empty ones are fine and do nothing. Otherwise as weir_emit(). With deadline 0 at most 1 MiB:
+ * more is WEIR_EINVAL, and like a lack of memory final, so that a body never ends cleanly with these bytes missing.
+ * Context: fiber, suspends.  Since: 0.1.
+ */
 WEIR_API WEIR_NODISCARD int weir_emit_bytes(struct weir_sink *sink, struct weir_view bytes,
                                             int64_t deadline);
 
@@ -181,13 +184,15 @@ struct weir_sink_ops {
     const char *name;
     /* Takes the chunk (given) whole, waiting as needed; with deadline 0 all or nothing: WEIR_EFLOW. Required. */
     int (*emit)(void *state, struct weir_chunk *chunk, int64_t deadline);
-    /* Waits for room and says how many bytes it is worth bringing now. Default: 65536 at once. */
+    /* Waits for room and says how many bytes it is worth bringing now. Required of a sink whose emit() ever answers
+     * WEIR_EFLOW: its next try must then have a chance. Default: 65536 at once. */
     int (*wait_writable)(void *state, int64_t deadline, size_t *ret_room);
     /* Sends what is queued without waiting: 0 or a final error. Default: nothing is ever queued. */
     int (*flush)(void *state);
     /* Required. */
     int (*end)(void *state, struct weir_fields *trailers);
-    /* Called at most once, only before the end; may be called while another fiber waits in emit(). Default: nothing. */
+    /* Called at most once, never after a clean end; also after a failure (a part may have gone out). May be called
+     * while another fiber waits in emit(). Default: nothing. */
     void (*abort)(void *state, enum weir_reason reason);
     void (*destroy)(void *state);
     void (*explain)(void *state, struct weir_error *ret);

@@ -27,75 +27,30 @@ struct transfer {
     struct weir__cancel_hook hook;
 };
 
-/* Whether the bytes may go through the kernel now. */
-static bool can_splice(struct transfer *transfer)
-{
-    return transfer->source->ops->lend_fd != NULL && transfer->sink->ops->can_take_fd != NULL &&
-           transfer->sink->ops->can_take_fd(transfer->sink->state);
-}
-
-static int settle_source(struct weir_source *source, int r)
-{
-    if (source->cancelled && r >= 0) {
-        r = WEIR_ECANCELED;
-    }
-    if (r == 0 || weir__is_final(r)) {
-        source->final = r;
-        if (r < 0) {
-            source->error = (struct weir_error){
-                .code = r, .side = WEIR_SIDE_SOURCE, .where = source->ops->name};
-            if (source->ops->explain != NULL) {
-                source->ops->explain(source->state, &source->error);
-            }
-        }
-    }
-    return r;
-}
-
 /* One piece through a kernel pipe. Returns 1 go on, 0 end of the source, WEIR_EUNSUPPORTED, or an error. */
 static int splice_piece(struct transfer *transfer, size_t room)
 {
-    struct weir_source *source = transfer->source;
-    struct weir_sink *sink = transfer->sink;
     struct weir_loan loan;
     ssize_t got;
-    int r, native;
+    int r = weir__source_lend(transfer->source, transfer->deadline, &loan);
+    int native;
 
-    if (source->final != WEIR__OPEN) {
-        return source->final;
-    }
-    source->busy = true;
-    r = source->ops->lend_fd(source->state, transfer->deadline, &loan);
-    source->busy = false;
     if (r < 0) {
-        return r == WEIR_EUNSUPPORTED ? r : settle_source(source, r);
+        return r;
     }
     if (weir__pipes_get(weir__loop_current(), PIPE_BYTES, &transfer->fds) < 0) {
-        r = source->ops->repay_fd(source->state, 0, 0, false);
-        return r == 1 ? WEIR_EUNSUPPORTED : settle_source(source, r);
+        r = weir__source_repay(transfer->source, 0, 0, false);
+        return r == 1 ? WEIR_EUNSUPPORTED : r;
     }
     got = splice(loan.fd, NULL, transfer->fds.write_fd, NULL,
                  loan.max_bytes < room ? loan.max_bytes : room, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     native = got < 0 ? errno : 0;
-    r = source->ops->repay_fd(source->state, got > 0 ? (uint64_t)got : 0,
-                              native == EINTR ? 0 : native, got == 0);
+    r = weir__source_repay(transfer->source, got > 0 ? (uint64_t)got : 0,
+                           native == EINTR ? 0 : native, got == 0);
     if (got > 0) {
-        int sunk;
+        int sunk = weir__sink_take_fd(transfer->sink, transfer->fds.read_fd, (size_t)got,
+                                      transfer->deadline);
 
-        sink->busy = true;
-        sunk =
-            sink->ops->take_fd(sink->state, transfer->fds.read_fd, (size_t)got, transfer->deadline);
-        sink->busy = false;
-        if (sink->final != WEIR__OPEN) {
-            sunk = sink->final;
-        } else if (sunk < 0) {
-            sink->final = sunk;
-            sink->error =
-                (struct weir_error){.code = sunk, .side = WEIR_SIDE_SINK, .where = sink->ops->name};
-            if (sink->ops->explain != NULL) {
-                sink->ops->explain(sink->state, &sink->error);
-            }
-        }
         if (sunk < 0) {
             transfer->sink_failed = true;
             weir__pipes_put(weir__loop_current(), &transfer->fds, false);
@@ -104,7 +59,7 @@ static int splice_piece(struct transfer *transfer, size_t room)
         transfer->bytes += (uint64_t)got;
     }
     weir__pipes_put(weir__loop_current(), &transfer->fds, true);
-    return settle_source(source, r);
+    return r;
 }
 
 /* One chunk through user space; results as above. */
@@ -151,7 +106,8 @@ static int move_all(struct transfer *transfer)
             transfer->sink_failed = true;
             return r;
         }
-        r = can_splice(transfer) ? splice_piece(transfer, room) : WEIR_EUNSUPPORTED;
+        r = weir__sink_can_take_fd(transfer->sink) ? splice_piece(transfer, room)
+                                                   : WEIR_EUNSUPPORTED;
         if (r == WEIR_EUNSUPPORTED) {
             r = copy_piece(transfer, room);
         }
@@ -170,6 +126,7 @@ int weir_pipe(struct weir_source *source, struct weir_sink *sink, const struct w
     static const struct weir_pipe_opts defaults;
     struct transfer transfer = {.source = source, .sink = sink, .fds = {-1, -1}, .deadline = -1};
     struct weir_error cause = {0};
+    enum weir_reason reason;
     int r;
 
     opts = opts != NULL ? opts : &defaults;
@@ -190,13 +147,17 @@ int weir_pipe(struct weir_source *source, struct weir_sink *sink, const struct w
             weir_source_error(source, &cause);
         }
         if (cause.code == 0) {
-            cause = (struct weir_error){
-                .code = r, .side = WEIR_SIDE_SELF, .reason = WEIR_REASON_CANCELED, .where = "pipe"};
+            cause = (struct weir_error){.code = r,
+                                        .side = WEIR_SIDE_SELF,
+                                        .reason = r == WEIR_ETIMEDOUT ? WEIR_REASON_TIMEOUT
+                                                                      : WEIR_REASON_CANCELED,
+                                        .where = "pipe"};
         }
+        reason = cause.reason != WEIR_REASON_NONE ? cause.reason : WEIR_REASON_CANCELED;
         /* An error goes forward, a failure of the sink goes back. */
-        weir_abort(sink, WEIR_REASON_CANCELED);
+        weir_abort(sink, reason);
         if (!opts->no_cancel) {
-            weir_cancel(source, WEIR_REASON_CANCELED);
+            weir_cancel(source, reason);
         }
     }
     if (ret != NULL) {

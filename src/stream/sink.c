@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "rt/fiber.h"
 
 #define SINK_MAGIC 0x73696e6bu
 
@@ -18,17 +19,17 @@ void weir__sink_init(struct weir_sink *sink, const struct weir_sink_ops *ops, vo
 
 int weir_sink_create_take(const struct weir_sink_ops *ops, void *state, struct weir_sink **ret)
 {
-    struct weir_sink *sink;
+    struct weir_sink *sink = NULL;
+    bool valid = ops != NULL && ops->emit != NULL && ops->end != NULL;
 
-    if (ops == NULL || ops->emit == NULL || ops->end == NULL) {
-        return WEIR_EINVAL;
+    if (valid) {
+        sink = weir_alloc(sizeof(*sink));
     }
-    sink = weir_alloc(sizeof(*sink));
     if (sink == NULL) {
-        if (ops->destroy != NULL) {
-            ops->destroy(state);
+        if (ops != NULL && ops->destroy != NULL) {
+            ops->destroy(state); /* given means given */
         }
-        return WEIR_ENOMEM;
+        return valid ? WEIR_ENOMEM : WEIR_EINVAL;
     }
     weir__sink_init(sink, ops, state);
     sink->embedded = false;
@@ -36,15 +37,32 @@ int weir_sink_create_take(const struct weir_sink_ops *ops, void *state, struct w
     return 0;
 }
 
+static int enter(struct weir_sink *sink)
+{
+    weir_check(sink, SINK_MAGIC);
+    if (sink->final != WEIR__OPEN) {
+        return sink->final < 0 ? sink->final : WEIR_ESTATE;
+    }
+    if (sink->busy) {
+        return WEIR_EBUSY;
+    }
+    sink->busy = true;
+    return 0;
+}
+
+/* What the result of an operation means: an abort during it wins, an end or a failure stays. EBUSY comes from a sink
+ * made of another one, and nothing has happened then. */
 static int settle(struct weir_sink *sink, int r)
 {
-    if (sink->final != WEIR__OPEN) {
-        return sink->final; /* aborted meanwhile */
+    if (sink->final != WEIR__OPEN || r == WEIR_EBUSY) {
+        return sink->final < 0 ? sink->final : r;
+    }
+    if (r > 0) {
+        r = WEIR_EINVAL;
     }
     sink->final = r;
     if (r < 0) {
-        sink->error =
-            (struct weir_error){.code = r, .side = WEIR_SIDE_SINK, .where = sink->ops->name};
+        sink->error = weir__stream_error(r, WEIR_SIDE_SINK, sink->ops->name);
         if (sink->ops->explain != NULL) {
             sink->ops->explain(sink->state, &sink->error);
         }
@@ -52,26 +70,34 @@ static int settle(struct weir_sink *sink, int r)
     return r;
 }
 
-int weir_emit_take(struct weir_sink *sink, struct weir_chunk *chunk, int64_t deadline)
+/* Inside a call: one chunk (given) to the operation. */
+static int hand_over(struct weir_sink *sink, struct weir_chunk *chunk, int64_t deadline)
 {
     int r;
 
-    weir_check(sink, SINK_MAGIC);
-    if (sink->final != WEIR__OPEN || sink->busy || (deadline == 0 && sink->refused)) {
+    if (deadline == 0 && sink->refused) {
         weir_chunk_unref(chunk);
-        return sink->final < 0    ? sink->final
-               : sink->final == 0 ? WEIR_ESTATE
-               : sink->busy       ? WEIR_EBUSY
-                                  : WEIR_EFLOW;
+        return WEIR_EFLOW;
     }
-    sink->busy = true;
     r = sink->ops->emit(sink->state, chunk, deadline);
-    sink->busy = false;
-    if (sink->final != WEIR__OPEN) {
-        return sink->final;
+    if (sink->final == WEIR__OPEN && (r == 0 || r == WEIR_EFLOW)) {
+        sink->refused = r != 0;
+        return r;
     }
-    sink->refused = r == WEIR_EFLOW;
-    return r < 0 && r != WEIR_EFLOW ? settle(sink, r) : r;
+    return settle(sink, r);
+}
+
+int weir_emit_take(struct weir_sink *sink, struct weir_chunk *chunk, int64_t deadline)
+{
+    int r = enter(sink);
+
+    if (r < 0) {
+        weir_chunk_unref(chunk);
+        return r;
+    }
+    r = hand_over(sink, chunk, deadline);
+    sink->busy = false;
+    return r;
 }
 
 int weir_emit(struct weir_sink *sink, struct weir_chunk *chunk, int64_t deadline)
@@ -86,47 +112,57 @@ int weir_try_emit(struct weir_sink *sink, struct weir_chunk *chunk)
 
 int weir_emit_bytes(struct weir_sink *sink, struct weir_view bytes, int64_t deadline)
 {
-    while (bytes.len > 0) {
+    int r = enter(sink);
+
+    if (r < 0) {
+        return r;
+    }
+    /* One call from the first byte to the last: nobody else's bytes come in between. */
+    while (r == 0 && bytes.len > 0) {
         struct weir_chunk *chunk;
         size_t len = bytes.len < WEIR_CHUNK_BYTES || deadline == 0 ? bytes.len : WEIR_CHUNK_BYTES;
-        int r = weir_chunk_copy(weir_bytes(bytes.data, len), &chunk);
 
-        if (r == 0) {
-            r = weir_emit_take(sink, chunk, deadline);
-        }
+        r = weir_chunk_copy(weir_bytes(bytes.data, len), &chunk);
         if (r < 0) {
-            return r;
+            r = settle(sink, r); /* else a caller that ignores it could still end cleanly */
+            break;
         }
+        r = hand_over(sink, chunk, deadline);
         bytes.data += len;
         bytes.len -= len;
     }
-    return 0;
+    sink->busy = false;
+    return r;
 }
 
 int weir__wait_writable(struct weir_sink *sink, int64_t deadline, size_t *ret_room)
 {
-    int r = 0;
+    size_t room = WEIR_CHUNK_BYTES;
+    int r = enter(sink);
 
-    weir_check(sink, SINK_MAGIC);
-    if (sink->final != WEIR__OPEN) {
-        return sink->final < 0 ? sink->final : WEIR_ESTATE;
+    if (r < 0) {
+        return r;
     }
-    if (sink->busy) {
-        return WEIR_EBUSY;
-    }
-    *ret_room = WEIR_CHUNK_BYTES;
     if (sink->ops->wait_writable != NULL) {
-        sink->busy = true;
-        r = sink->ops->wait_writable(sink->state, deadline, ret_room);
-        sink->busy = false;
-        if (sink->final != WEIR__OPEN) {
-            return sink->final;
-        }
+        r = sink->ops->wait_writable(sink->state, deadline, &room);
+    } else if (sink->refused) {
+        weir__fiber_yield(); /* a sink that cannot say when: at least the loop turns */
+    }
+    sink->busy = false;
+    if (r == WEIR_EFLOW || r == WEIR_EAGAIN) {
+        r = WEIR_ETIMEDOUT;
+    }
+    if (r != 0 && r != WEIR_ETIMEDOUT) {
+        return settle(sink, r);
+    }
+    if (sink->final != WEIR__OPEN) {
+        return sink->final;
     }
     if (r == 0) {
         sink->refused = false;
+        *ret_room = room > 0 ? room : 1;
     }
-    return r < 0 && r != WEIR_ETIMEDOUT ? settle(sink, r) : r;
+    return r;
 }
 
 int weir_wait_writable(struct weir_sink *sink, int64_t deadline)
@@ -150,24 +186,39 @@ int weir_flush(struct weir_sink *sink)
     return r < 0 ? settle(sink, r) : 0;
 }
 
+bool weir__sink_can_take_fd(struct weir_sink *sink)
+{
+    weir_check(sink, SINK_MAGIC);
+    return sink->final == WEIR__OPEN && !sink->busy && sink->ops->take_fd != NULL &&
+           sink->ops->can_take_fd != NULL && sink->ops->can_take_fd(sink->state);
+}
+
+int weir__sink_take_fd(struct weir_sink *sink, int pipe_fd, size_t bytes, int64_t deadline)
+{
+    int r = enter(sink);
+
+    if (r < 0) {
+        return r;
+    }
+    r = sink->ops->take_fd(sink->state, pipe_fd, bytes, deadline);
+    sink->busy = false;
+    if (r == 0 && sink->final == WEIR__OPEN) {
+        sink->refused = false;
+        return 0;
+    }
+    return settle(sink, r);
+}
+
 int weir_end(struct weir_sink *sink, struct weir_fields *trailers)
 {
-    int r;
+    int r = enter(sink);
 
-    weir_check(sink, SINK_MAGIC);
-    if (sink->final != WEIR__OPEN) {
-        return sink->final < 0 ? sink->final : WEIR_ESTATE;
+    if (r < 0) {
+        return r;
     }
-    if (sink->busy) {
-        return WEIR_EBUSY;
-    }
-    if (sink->refused) {
-        return WEIR_ESTATE;
-    }
-    sink->busy = true;
-    r = sink->ops->end(sink->state, trailers);
+    r = sink->refused ? WEIR_ESTATE : sink->ops->end(sink->state, trailers);
     sink->busy = false;
-    return settle(sink, r);
+    return sink->refused ? r : settle(sink, r);
 }
 
 void weir_abort(struct weir_sink *sink, enum weir_reason reason)
@@ -177,15 +228,13 @@ void weir_abort(struct weir_sink *sink, enum weir_reason reason)
         return;
     }
     sink->aborted = true;
-    if (sink->ops->abort != NULL) {
-        sink->ops->abort(sink->state, reason);
-    }
     if (sink->final == WEIR__OPEN) {
         sink->final = WEIR_ECANCELED;
-        sink->error = (struct weir_error){.code = WEIR_ECANCELED,
-                                          .side = WEIR_SIDE_SELF,
-                                          .reason = reason,
-                                          .where = sink->ops->name};
+        sink->error = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, sink->ops->name);
+        sink->error.reason = reason;
+    }
+    if (sink->ops->abort != NULL) {
+        sink->ops->abort(sink->state, reason);
     }
 }
 

@@ -16,17 +16,17 @@ void weir__source_init(struct weir_source *source, const struct weir_source_ops 
 int weir_source_create_take(const struct weir_source_ops *ops, void *state,
                             struct weir_source **ret)
 {
-    struct weir_source *source;
+    struct weir_source *source = NULL;
+    bool valid = ops != NULL && ops->next != NULL;
 
-    if (ops == NULL || ops->next == NULL) {
-        return WEIR_EINVAL;
+    if (valid) {
+        source = weir_alloc(sizeof(*source));
     }
-    source = weir_alloc(sizeof(*source));
     if (source == NULL) {
-        if (ops->destroy != NULL) {
-            ops->destroy(state);
+        if (ops != NULL && ops->destroy != NULL) {
+            ops->destroy(state); /* given means given */
         }
-        return WEIR_ENOMEM;
+        return valid ? WEIR_ENOMEM : WEIR_EINVAL;
     }
     weir__source_init(source, ops, state);
     source->embedded = false;
@@ -34,23 +34,65 @@ int weir_source_create_take(const struct weir_source_ops *ops, void *state,
     return 0;
 }
 
-static void settle(struct weir_source *source, int r)
+struct weir_error weir__stream_error(int code, enum weir_side side, const char *name)
 {
-    source->final = r;
-    if (r < 0) {
-        source->error =
-            (struct weir_error){.code = r, .side = WEIR_SIDE_SOURCE, .where = source->ops->name};
-        if (source->ops->explain != NULL) {
-            source->ops->explain(source->state, &source->error);
-        }
+    struct weir_error error = {.code = code, .side = side, .where = name != NULL ? name : "stream"};
+
+    switch (code) {
+    case WEIR_ECANCELED:
+        error.side = WEIR_SIDE_SELF;
+        error.reason = WEIR_REASON_CANCELED;
+        break;
+    case WEIR_ELIMIT:
+    case WEIR_EBUDGET:
+        error.side = WEIR_SIDE_SELF;
+        error.reason = WEIR_REASON_LIMIT;
+        break;
+    case WEIR_ENOMEM:
+        error.side = WEIR_SIDE_SELF;
+        break;
+    case WEIR_EINVAL:
+        error.side = WEIR_SIDE_SELF;
+        error.reason = WEIR_REASON_HANDLER;
+        break;
+    case WEIR_ERESET:
+        error.reason = WEIR_REASON_RESET;
+        break;
+    case WEIR_ESTALLED:
+        error.reason = WEIR_REASON_STALL;
+        break;
+    case WEIR_ETRUNCATED:
+        error.reason = WEIR_REASON_TRUNCATED;
+        break;
+    case WEIR_EPROTO:
+        error.reason = WEIR_REASON_PROTOCOL;
+        break;
+    default:
+        break;
     }
+    return error;
 }
 
-int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
-               struct weir_chunk **ret)
+/* What the result of an operation means: a cancel during it wins, an end or a failure stays. */
+static int settle(struct weir_source *source, int r)
 {
-    int r;
+    if (source->final != WEIR__OPEN) {
+        return source->final;
+    }
+    if (r == 0 || weir__is_final(r)) {
+        source->final = r;
+        if (r < 0) {
+            source->error = weir__stream_error(r, WEIR_SIDE_SOURCE, source->ops->name);
+            if (source->ops->explain != NULL) {
+                source->ops->explain(source->state, &source->error);
+            }
+        }
+    }
+    return r;
+}
 
+static int enter(struct weir_source *source)
+{
     weir_check(source, SOURCE_MAGIC);
     if (source->final != WEIR__OPEN) {
         return source->final;
@@ -59,18 +101,72 @@ int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
         return WEIR_EBUSY;
     }
     source->busy = true;
-    r = source->ops->next(source->state, max_bytes, deadline, ret);
+    return 1;
+}
+
+int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
+               struct weir_chunk **ret)
+{
+    struct weir_chunk *chunk = NULL;
+    int r = enter(source);
+
+    if (r <= 0) {
+        return r;
+    }
+    r = source->ops->next(source->state, max_bytes, deadline, &chunk);
     source->busy = false;
-    if (source->cancelled && r >= 0) {
-        if (r == 1) {
-            *ret = weir_chunk_unref(*ret);
+    if (r > 0) {
+        bool valid = r == 1 && chunk != NULL && weir_chunk_len(chunk) <= max_bytes;
+
+        if (valid && source->final == WEIR__OPEN) {
+            *ret = chunk;
+            return 1;
         }
-        r = WEIR_ECANCELED;
+        weir_chunk_unref(chunk);
+        r = valid ? WEIR_ECANCELED : WEIR_EINVAL;
+    } else if (r == WEIR_ETIMEDOUT && deadline == 0) {
+        r = WEIR_EAGAIN;
     }
-    if (r == 0 || weir__is_final(r)) {
-        settle(source, r);
+    return settle(source, r);
+}
+
+int weir__source_lend(struct weir_source *source, int64_t deadline, struct weir_loan *ret)
+{
+    struct weir_loan loan = {.fd = -1};
+    int r = enter(source);
+
+    if (r == 0) {
+        return WEIR_EUNSUPPORTED; /* ended: next() says so */
     }
-    return r;
+    if (r < 0) {
+        return r;
+    }
+    r = source->ops->lend_fd != NULL ? source->ops->lend_fd(source->state, deadline, &loan)
+                                     : WEIR_EUNSUPPORTED;
+    source->busy = false;
+    if (r == 0 && source->final != WEIR__OPEN) {
+        r = source->ops->repay_fd(source->state, 0, 0, false);
+    }
+    if (r == WEIR_EUNSUPPORTED && source->final == WEIR__OPEN) {
+        return r;
+    }
+    if (r == 0 && source->final == WEIR__OPEN) {
+        *ret = loan;
+        return 0;
+    }
+    if (r == WEIR_ETIMEDOUT && deadline == 0) {
+        r = WEIR_EAGAIN;
+    }
+    return settle(source, r);
+}
+
+int weir__source_repay(struct weir_source *source, uint64_t taken, int native, bool at_eof)
+{
+    int r;
+
+    weir_check(source, SOURCE_MAGIC);
+    r = source->ops->repay_fd(source->state, taken, native, at_eof);
+    return settle(source, r);
 }
 
 int weir_next(struct weir_source *source, int64_t deadline, struct weir_chunk **ret)
@@ -85,15 +181,14 @@ void weir_cancel(struct weir_source *source, enum weir_reason reason)
         return;
     }
     source->cancelled = true;
+    if (source->final == WEIR__OPEN) {
+        /* At once, also while a fiber waits inside: nothing is delivered after this call. */
+        source->final = WEIR_ECANCELED;
+        source->error = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, source->ops->name);
+        source->error.reason = reason;
+    }
     if (source->ops->cancel != NULL) {
         source->ops->cancel(source->state, reason);
-    }
-    if (source->final == WEIR__OPEN && !source->busy) {
-        source->final = WEIR_ECANCELED;
-        source->error = (struct weir_error){.code = WEIR_ECANCELED,
-                                            .side = WEIR_SIDE_SELF,
-                                            .reason = reason,
-                                            .where = source->ops->name};
     }
 }
 

@@ -37,6 +37,19 @@ int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
 /* weir_wait_writable() that also says how much is worth bringing. */
 int weir__wait_writable(struct weir_sink *sink, int64_t deadline, size_t *ret_room);
 
+/*
+ * The loan of a descriptor, with the same care as a call: busy, cancelled meanwhile, sticky. lend: 0 with a loan (repay it
+ * before anything else), WEIR_EUNSUPPORTED (use weir__next(), which also knows the end), or an error as of weir_next().
+ * repay: as of repay_fd(). The end of the loan is no call of its own: a cancel in between makes it answer ECANCELED.
+ */
+int weir__source_lend(struct weir_source *source, int64_t deadline, struct weir_loan *ret);
+int weir__source_repay(struct weir_source *source, uint64_t taken, int native, bool at_eof);
+bool weir__sink_can_take_fd(struct weir_sink *sink);
+int weir__sink_take_fd(struct weir_sink *sink, int pipe_fd, size_t bytes, int64_t deadline);
+
+/* The story of a failure as far as its code tells it; explain() knows more. */
+struct weir_error weir__stream_error(int code, enum weir_side side, const char *name);
+
 /* Whether a result is final for a source: not EAGAIN, ETIMEDOUT, EBUSY. */
 static inline bool weir__is_final(int r)
 {
