@@ -111,6 +111,12 @@ void weir__loop_destroy(struct weir__loop *loop)
     }
     weir_assert(loop->live_fibers == 0);
     run_tasks(loop); /* they may own what they are embedded in */
+    while (loop->exts != NULL) {
+        struct weir__loop_ext *ext = loop->exts;
+
+        loop->exts = ext->next;
+        ext->destroy(ext);
+    }
     if (loop->pools != NULL) {
         loop->pools_destroy(loop->pools);
     }
@@ -125,6 +131,22 @@ void weir__loop_destroy(struct weir__loop *loop)
         this_loop = NULL;
     }
     weir_free(loop);
+}
+
+struct weir__loop_ext *weir__loop_ext_find(struct weir__loop *loop, const void *key)
+{
+    struct weir__loop_ext *ext = loop->exts;
+
+    while (ext != NULL && ext->key != key) {
+        ext = ext->next;
+    }
+    return ext;
+}
+
+void weir__loop_ext_add(struct weir__loop *loop, struct weir__loop_ext *ext)
+{
+    ext->next = loop->exts;
+    loop->exts = ext;
 }
 
 void weir__loop_stop(struct weir__loop *loop)

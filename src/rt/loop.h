@@ -49,6 +49,14 @@ struct weir__flush {
     void (*flush)(struct weir__flush *flush);
 };
 
+/* What an upper layer keeps per loop (a resolver), embedded by its owner; destroyed with the loop,
+ * last added first. */
+struct weir__loop_ext {
+    struct weir__loop_ext *next;
+    const void *key; /* the address of something static of its owner */
+    void (*destroy)(struct weir__loop_ext *ext);
+};
+
 struct weir__loop {
     int epoll_fd, wake_fd;
     int64_t now_us;
@@ -71,7 +79,8 @@ struct weir__loop {
 #define WEIR__SPARE_PIPES 8
     int pipe_fds[WEIR__SPARE_PIPES][2]; /* rt/pipes: empty ones */
     unsigned pipe_count;
-    struct weir_list flushes;   /* weir__flush.link: output queued in this turn */
+    struct weir_list flushes; /* weir__flush.link: output queued in this turn */
+    struct weir__loop_ext *exts;
     struct epoll_event *events; /* the batch in hand: closing a watch clears it there */
     int event_count;
     const void *stack_bottom; /* for AddressSanitizer */
@@ -88,6 +97,11 @@ struct weir__loop {
 int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop **ret);
 /* All fibers must have ended. Tasks that were posted are run; none may be posted from now on. */
 void weir__loop_destroy(struct weir__loop *loop);
+
+/* The extension of that key, or NULL. */
+struct weir__loop_ext *weir__loop_ext_find(struct weir__loop *loop, const void *key);
+/* Given: destroyed with the loop, while watches and timers still work. */
+void weir__loop_ext_add(struct weir__loop *loop, struct weir__loop_ext *ext);
 
 /* The calling thread's loop, or NULL. */
 struct weir__loop *weir__loop_current(void);

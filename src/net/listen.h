@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_NET_LISTEN_H
+#define WEIR_NET_LISTEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <weir/err.h>
+#include <weir/view.h>
+
+/*
+ * Opens a listening TCP socket: non-blocking, close-on-exec, SO_REUSEADDR; TCP_NODELAY is set,
+ * which accepted sockets inherit.
+ *
+ * host       a literal address of either family (IPv6 bare or in brackets; it takes no IPv4);
+ *            "*" or empty: every address of both families, of IPv4 only where the system has no
+ *            IPv6.
+ * port       0: the system chooses.
+ * backlog    as listen(2) has it; <= 0: the system's maximum.
+ * reuseport  several sockets share the port, and the kernel spreads connections over them.
+ * ret_fd     given. ret_port  the port in use; may be NULL.
+ * ret_error  set on failure, else untouched; may be NULL.
+ *
+ * Returns 0, WEIR_EINVAL (no literal address), WEIR_EBUSY (the port is taken), WEIR_ELIMIT (no
+ * descriptor left), WEIR_ENOMEM, WEIR_EIO (native says why: EACCES, EADDRNOTAVAIL, ...).
+ * Context: any thread.
+ */
+WEIR_NODISCARD int weir__listen(struct weir_view host, uint16_t port, int backlog, bool reuseport,
+                                int *ret_fd, uint16_t *ret_port, struct weir_error *ret_error);
+
+#endif
