@@ -94,7 +94,8 @@ class Program:
         deadline = time.monotonic() + 10 * SLOW
         while not self.lines:
             if self.process.poll() is not None:
-                self._threads[0].join(1)
+                for thread in self._threads:
+                    thread.join(1)
                 if not self.lines:
                     raise AssertionError(f"{self.argv} ended with {self.process.returncode} "
                                          f"before it listened: {self.stderr()[-2000:]}")
@@ -228,6 +229,7 @@ class Client:
         self.peer = "127.0.0.1:%d" % self.sock.getsockname()[1]
         self.rest = b""
         self._parser = None
+        self._is_returned = True
 
     def __enter__(self):
         return self
@@ -251,35 +253,40 @@ class Client:
 
     def read_head(self, method="GET"):
         """Begins an answer and returns as soon as its head is there (or it has failed)."""
-        self._parser = wire.ResponseParser(method)
-        self._feed_rest()
+        self._begin(method)
         self._pump(lambda: self._parser.response.status is not None)
         return self._parser.response
 
-    def read_more(self, enough, timeout=None):
+    def read_more(self, enough, timeout=None, keep_body=True):
         """Reads on until `enough(response)`; the same answer as read_head began."""
+        self._parser.keep_body = keep_body
         self._pump(lambda: enough(self._parser.response), timeout)
         return self._parser.response
 
     def read_response(self, method="GET", timeout=None, keep_body=True):
-        """One whole answer; a broken one comes back with complete = False."""
-        if self._parser is None or self._parser.finished:
-            self._parser = wire.ResponseParser(method, keep_body)
-            self._feed_rest()
+        """One whole answer, or the rest of the one that read_head or read_interim has begun; a
+        broken one comes back with complete = False. `keep_body` False only counts the bytes."""
+        if self._is_returned:
+            self._begin(method, keep_body)
+        self._parser.keep_body = keep_body
         self._pump(lambda: False, timeout)
+        self._is_returned = True
         return self._parser.response
 
     def read_interim(self, timeout=None):
         """Waits for one interim answer; returns it, or None when the final one came first."""
-        self._parser = wire.ResponseParser()
-        self._feed_rest()
+        self._begin("GET")
         response = self._parser.response
         self._pump(lambda: response.interim or response.status is not None, timeout)
         return response.interim[0] if response.interim else None
 
-    def _feed_rest(self):
+    def _begin(self, method, keep_body=True):
+        self._parser = wire.ResponseParser(method, keep_body)
+        self._is_returned = False
         rest, self.rest = self.rest, b""
         self._parser.feed(rest)
+        if self._parser.finished:
+            self.rest = bytes(self._parser.rest)
 
     def _pump(self, enough, timeout=None):
         parser = self._parser
@@ -321,6 +328,11 @@ class Client:
             if not octets:
                 return "fin"
             self.rest += octets
+
+    @property
+    def is_answered(self):
+        """The answer that is being read has ended, well or not."""
+        return self._parser.finished
 
     def is_open(self):
         """Nothing has come and nothing has ended."""

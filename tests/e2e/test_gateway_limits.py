@@ -119,7 +119,7 @@ def test_64_descriptors_and_a_storm(rig):
 
 def test_4_mib_of_memory_and_500_clients(rig):
     """Clients that do not read big answers: the budget holds, and is free again afterwards."""
-    body = b"x" * 2_000_000
+    body = b"x" * 20_000_000
 
     def script(conn):
         while True:
@@ -224,5 +224,6 @@ def test_crash_free_churn(rig, threads):
             client.fin()
             client.close()
     recovers(gate)
-    harness.wait_until(lambda: gate.fds() <= fds + 10, 10, "the descriptors to be closed")
+    harness.wait_until(lambda: gate.fds() <= fds + 10 + min(upstream.live, 20), 10,
+                       "the descriptors to be closed")
     assert gate.cpu_share(0.5) < 0.3

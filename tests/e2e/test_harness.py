@@ -200,6 +200,17 @@ def test_upstream_faults_fail_the_test():
                 harness.wait_until(lambda: upstream.faults, 2)
 
 
+def test_answer_may_be_whole_before_it_is_asked_for():
+    with harness.Upstream(harness.answering(OK)) as upstream:
+        with harness.Client(upstream.port) as client:
+            client.send(wire.build_request("GET", "/") * 3)
+            time.sleep(0.1)
+            assert client.read_head().status == 200
+            client.read_more(lambda response: response.complete)
+            assert [bytes(client.read_response().body) for _ in range(3)] == [b"hello"] * 3
+            assert client.is_open() and not client.rest
+
+
 @pytest.mark.parametrize("how", ["fin", "rst"])
 def test_leaving_is_seen(how):
     with harness.Upstream(harness.holding()) as upstream:
