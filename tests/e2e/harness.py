@@ -673,38 +673,24 @@ class AccessLog:
 
 
 def is_end(record):
-    """A final record: `event` says so, or it has an outcome."""
-    if "event" in record:
-        return record["event"] == "end"
-    return bool(record.get("outcome"))
+    """A final record, as opposed to one of a live stream."""
+    return record["kind"] == "end"
 
 
 def duration_ms(record):
-    for key in ("duration_ms", "total_ms"):
-        if key in record:
-            return float(record[key])
-    phases = record.get("phases_ms") or record.get("phases")
-    return float(phases["total"])
+    return float(record["phase_ms"]["total"])
 
 
 def stall_sums(record):
     """{direction: (sum of the states in ms, wall time in ms)}."""
-    stalls = next(record[key] for key in ("stalls_ms", "stalls", "states_ms", "states")
-                  if key in record)
-    if not any(isinstance(value, dict) for value in stalls.values()):
-        stalls = {"stream": stalls}
-    found = {}
-    for direction, states in stalls.items():
-        wall = float(states.get("wall", duration_ms(record)))
-        found[direction] = (sum(float(value) for state, value in states.items()
-                                if state != "wall"), wall)
-    return found
+    return {direction: (sum(states.values()), duration_ms(record))
+            for direction, states in record["stall_ms"].items()}
 
 
 def check_stalls(record):
     """DESIGN promise 5: the times in the states sum to the wall time."""
     sums = stall_sums(record)
-    assert sums, record
+    assert set(sums) == {"down", "up"}, record
     for direction, (total, wall) in sums.items():
         assert abs(total - wall) <= 1.0, f"{direction}: states {total} ms, wall {wall} ms: {record}"
     return sums

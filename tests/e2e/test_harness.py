@@ -282,13 +282,13 @@ def test_log_reader(tmp_path):
     path = tmp_path / "a.log"
     log = harness.AccessLog(path)
     assert log.records() == []
-    path.write_text('{"event": "progress", "peer": "a:1"}\n{"event": "end", "peer": "a:1", '
-                    '"outcome": "complete", "duration_ms": 10, '
-                    '"stalls_ms": {"down": {"moving": 4, "socket": 6.5}}}\n{"half')
+    path.write_text('{"kind": "progress", "peer": "a:1"}\n{"kind": "end", "peer": "a:1", '
+                    '"outcome": "complete", "phase_ms": {"total": 10}, "stall_ms": '
+                    '{"down": {"moving": 4, "socket": 6.5}, "up": {"moving": 10}}}\n{"half')
     record = log.wait_end("a:1")
     assert len(log.records()) == 2 and record["outcome"] == "complete"
-    assert harness.check_stalls(record) == {"down": (10.5, 10.0)}
-    record["stalls_ms"]["down"]["socket"] = 8
+    assert harness.check_stalls(record) == {"down": (10.5, 10.0), "up": (10, 10.0)}
+    record["stall_ms"]["down"]["socket"] = 8
     with pytest.raises(AssertionError):
         harness.check_stalls(record)
 
