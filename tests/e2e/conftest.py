@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures. Everything that needs a program is skipped until the programs are built."""
+
+import contextlib
+
+import pytest
+
+import harness
+
+PROGRAMS = {"weir": harness.BUILD / "cli" / "weir",
+            "hello": harness.BUILD / "examples" / "hello",
+            "report_origin": harness.BUILD / "examples" / "report_origin"}
+
+
+def need(*names):
+    for name in names:
+        if not PROGRAMS[name].exists():
+            pytest.skip(f"{PROGRAMS[name]} is not built")
+
+
+@pytest.fixture(scope="module")
+def hello():
+    """One `hello` per module, which must have survived it."""
+    need("weir", "hello")
+    with harness.example("hello") as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def origin():
+    """One `report_origin` per module, which must have survived it."""
+    need("weir", "report_origin")
+    with harness.example("report_origin") as program:
+        yield program
+
+
+class Rig:
+    """Starts what one test needs; everything is stopped, and must have survived, at its end."""
+
+    def __init__(self, stack, folder):
+        self.stack = stack
+        self.folder = folder
+        self.count = 0
+
+    def upstream(self, script, **kw):
+        return self.stack.enter_context(harness.Upstream(script, **kw))
+
+    def client(self, gate, **kw):
+        return self.stack.enter_context(harness.Client(gate.port, **kw))
+
+    def enter(self, manager):
+        return self.stack.enter_context(manager)
+
+    def gateway(self, to, log=True, keys=None, settings=None, **kw):
+        """A gateway before an upstream (or program, or port); `gate.log` is its access log."""
+        self.count += 1
+        settings = dict(settings or {})
+        path = self.folder / f"access-{self.count}.log"
+        if log:
+            settings.setdefault("access_log", path)
+        if isinstance(keys, str):
+            keys_path = self.folder / f"keys-{self.count}"
+            keys_path.write_text(keys)
+            keys = keys_path
+        port = to if isinstance(to, int) else to.port
+        gate = self.stack.enter_context(
+            harness.gateway(port, settings=settings, keys=keys, **kw))
+        gate.log = harness.AccessLog(path)
+        return gate
+
+
+@pytest.fixture
+def rig(tmp_path):
+    need("weir")
+    with contextlib.ExitStack() as stack:
+        yield Rig(stack, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_rig(tmp_path_factory):
+    """The same for a whole module."""
+    need("weir")
+    with contextlib.ExitStack() as stack:
+        yield Rig(stack, tmp_path_factory.mktemp("weir"))
