@@ -229,53 +229,6 @@ static void finished(struct weir_req *req)
     weir__fiber_call_on_loop(next_message, conn);
 }
 
-static void rebase(struct weir_view *view, const uint8_t *from, const uint8_t *to)
-{
-    if (view->data != NULL) {
-        view->data = to + (view->data - from);
-    }
-}
-
-/* Copies a parsed head into memory of the request's own. */
-static int keep_head(struct server_conn *conn, struct weir__h1_head *head, size_t len)
-{
-    const uint8_t *from = weir_chunk_data(conn->wire.in);
-    const uint8_t *to;
-    struct weir_fields *fields;
-    int r = weir__fields_create_sized(head->field_count, len, &fields);
-
-    if (r < 0) {
-        return r;
-    }
-    to = weir__fields_keep(fields, weir_bytes(from, len));
-    weir_assert(to != NULL);
-    for (size_t i = 0; i < head->field_count; i++) {
-        fields->items[i] = head->fields[i];
-        rebase(&fields->items[i].name, from, to);
-        rebase(&fields->items[i].value, from, to);
-    }
-    fields->count = (uint32_t)head->field_count;
-    conn->req.fields = fields;
-    conn->req.method = head->method;
-    conn->req.target = head->target;
-    conn->req.authority = head->has_host ? head->host : weir_bytes(NULL, 0);
-    rebase(&conn->req.method, from, to);
-    rebase(&conn->req.target, from, to);
-    rebase(&conn->req.authority, from, to);
-    return 0;
-}
-
-/* Drops the head from what was read; what follows is the body or the next request. */
-static void consume_head(struct server_conn *conn, size_t len)
-{
-    if (weir_chunk_len(conn->wire.in) == len) {
-        conn->wire.in = weir_chunk_unref(conn->wire.in);
-    } else {
-        weir__chunk_advance(conn->wire.in, len);
-    }
-    conn->scan = (struct weir__h1_scan){0};
-}
-
 /* Starts the handler. Returns 0, or the status to turn the request away with. */
 static int start(struct server_conn *conn, struct weir__h1_head *head, size_t head_len, struct weir_error *error)
 {
@@ -302,12 +255,15 @@ static int start(struct server_conn *conn, struct weir__h1_head *head, size_t he
         .finished = finished,
         .peer = peer_text,
     };
-    error->code = keep_head(conn, head, head_len);
+    error->code = weir__h1_wire_keep_head(wire, head, head_len, &conn->req.fields);
     if (error->code < 0) {
         weir__serve_leave(serve);
         return 503;
     }
-    consume_head(conn, head_len);
+    conn->scan = (struct weir__h1_scan){0};
+    conn->req.method = head->method;
+    conn->req.target = head->target;
+    conn->req.authority = head->has_host ? head->host : weir_bytes(NULL, 0);
     weir__h1_wire_expect_body(wire, head->framing, head->length);
     wire->minor_0 = head->minor == 0;
     wire->keep = head->keep_alive && !atomic_load_explicit(&serve->draining, memory_order_relaxed);

@@ -30,6 +30,8 @@ void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *l
     wire->out_framing = WEIR__H1_NO_BODY;
     wire->out_ended = false;
     wire->keep = true;
+    wire->received_before = wire->tcp.received;
+    wire->sent_before = wire->tcp.sent;
 }
 
 void weir__h1_wire_settle(struct weir__h1_wire *wire)
@@ -89,6 +91,45 @@ int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap)
     weir_chunk_unref(wire->in);
     wire->in = chunk;
     return 1;
+}
+
+static void rebase(struct weir_view *view, const uint8_t *from, const uint8_t *to)
+{
+    if (view->data != NULL) {
+        view->data = to + (view->data - from);
+    }
+}
+
+int weir__h1_wire_keep_head(struct weir__h1_wire *wire, struct weir__h1_head *head, size_t len,
+                            struct weir_fields **ret)
+{
+    const uint8_t *from = weir_chunk_data(wire->in);
+    const uint8_t *to;
+    struct weir_fields *fields;
+    int r = weir__fields_create_sized(head->field_count, len, &fields);
+
+    if (r < 0) {
+        return r;
+    }
+    to = weir__fields_keep(fields, weir_bytes(from, len));
+    weir_assert(to != NULL);
+    for (size_t i = 0; i < head->field_count; i++) {
+        fields->items[i] = head->fields[i];
+        rebase(&fields->items[i].name, from, to);
+        rebase(&fields->items[i].value, from, to);
+    }
+    fields->count = (uint32_t)head->field_count;
+    rebase(&head->method, from, to);
+    rebase(&head->target, from, to);
+    rebase(&head->host, from, to);
+    rebase(&head->reason, from, to);
+    if (weir_chunk_len(wire->in) == len) {
+        wire->in = weir_chunk_unref(wire->in);
+    } else {
+        weir__chunk_advance(wire->in, len);
+    }
+    *ret = fields;
+    return 0;
 }
 
 /* ---- the incoming body ---- */
@@ -357,8 +398,8 @@ static void traffic(struct weir__stream *stream, uint64_t *ret_received, uint64_
 {
     struct weir__h1_wire *wire = (struct weir__h1_wire *)stream;
 
-    *ret_received = wire->tcp.received;
-    *ret_sent = wire->tcp.sent;
+    *ret_received = wire->tcp.received - wire->received_before;
+    *ret_sent = wire->tcp.sent - wire->sent_before;
 }
 
 void weir__h1_wire_event(struct weir__h1_wire *wire, uint8_t bits)

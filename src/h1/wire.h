@@ -32,6 +32,7 @@ struct weir__h1_wire {
     bool keep;    /* the connection may carry another message after this one */
     struct weir_chunk *pending, *large, *tail;
     uint32_t pending_room;
+    uint64_t received_before, sent_before; /* by earlier messages of this connection */
     size_t large_at;
     struct weir__flush flush;
 };
@@ -53,6 +54,11 @@ void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing
 
 /* Reads more of a head behind what `in` holds: 1 some came, 0 FIN, WEIR_EAGAIN, or an error (WEIR_ELIMIT: over `cap`). */
 int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap);
+
+/* Takes a parsed head of `len` bytes off the front of `in`, into memory of its own: the head's views then point there.
+ * Returns 0, WEIR_ENOMEM, WEIR_EBUDGET, WEIR_ELIMIT: then nothing was taken. */
+int weir__h1_wire_keep_head(struct weir__h1_wire *wire, struct weir__h1_head *head, size_t len,
+                            struct weir_fields **ret);
 
 /* What the watch of either end does first: flushes, wakes. */
 void weir__h1_wire_event(struct weir__h1_wire *wire, uint8_t bits);

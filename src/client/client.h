@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WEIR_CLIENT_CLIENT_H
+#define WEIR_CLIENT_CLIENT_H
+
+#include <weir/experimental/client.h>
+
+#include "h1/client.h"
+
+#include <pthread.h>
+
+/*
+ * Connections to origins. Idle ones wait in the pool of their loop; what loops share is an origin's count of
+ * connections, and the queue of those who wait for one to become free.
+ */
+struct weir__origin {
+    struct weir__origin *next; /* weir_client.origins */
+    char host[256];
+    uint16_t port;
+    pthread_mutex_t mutex;
+    size_t count;              /* open or being opened, all loops */
+    struct weir_list waiting;  /* struct weir__slot_waiter.link, first come first served */
+};
+
+struct weir_client {
+    uint32_t magic;
+    struct weir_client_opts opts; /* defaults filled in */
+    struct weir__limits limits;
+    struct weir__pace pace;
+    pthread_mutex_t mutex;
+    struct weir__origin *origins;
+};
+
+/* The origin's record, made when it is new. Returns 0, WEIR_EINVAL (too long a name), WEIR_ENOMEM. Any thread. */
+int weir__origin_find(struct weir_client *client, struct weir_view host, uint16_t port, struct weir__origin **ret);
+
+/* Counts a connection in, waiting for its turn. Returns 0, WEIR_ELIMIT (none became free), WEIR_ECANCELED.
+ * Context: fiber, suspends. */
+int weir__origin_enter(struct weir__origin *origin, size_t max, int64_t deadline_us);
+/* Counts one out, for the next who waits. Context: any thread. */
+void weir__origin_leave(struct weir__origin *origin);
+/* Whether somebody waits for a connection of this origin. */
+bool weir__origin_is_wanted(struct weir__origin *origin);
+
+/* One connection, idle in its loop's pool or carrying an exchange. */
+struct weir__client_conn {
+    struct weir__h1_wire wire; /* first */
+    struct weir__h1_scan scan;
+    struct weir_client *client;
+    struct weir__origin *origin;
+    struct weir_list link; /* weir__pool.idle, by origin and time */
+    struct weir__timer timer;
+    uint32_t exchanges;
+    bool idle;
+};
+
+/* An idle connection of that origin on this loop; NULL without one. `check`: looks whether it is still open. */
+struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin, bool check);
+/* A new one on a connected descriptor (given). The count of the origin is the caller's to give back on failure. */
+int weir__pool_open_take(struct weir_client *client, struct weir__origin *origin, int fd,
+                         struct weir__client_conn **ret);
+/* Gives it back: kept if it may be used again, else closed. */
+void weir__pool_put(struct weir__client_conn *conn);
+/* Closes it. */
+void weir__pool_close(struct weir__client_conn *conn);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The idle connections of one loop. A connection that says anything while idle, a FIN included, is closed: nothing was
+ * asked of it. Invariant: a connection in the pool has no unread bytes and nothing queued.
+ */
+#include "client/client.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+#include "bytes/chunk.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct pool {
+    struct weir__loop_ext ext; /* key: the client */
+    struct weir__loop *loop;
+    struct weir_list idle; /* weir__client_conn.link, the last used first */
+    size_t count;
+};
+
+static void conn_free(struct weir__client_conn *conn)
+{
+    weir__timer_remove(&conn->wire.tcp.loop->timers, &conn->timer);
+    weir__h1_wire_finish(&conn->wire, false);
+    weir__origin_leave(conn->origin);
+    weir_free(conn);
+}
+
+static void pool_destroy(struct weir__loop_ext *ext)
+{
+    struct pool *pool = weir_list_entry(ext, struct pool, ext);
+    struct weir_list *link;
+
+    while ((link = weir_list_pop_front(&pool->idle)) != NULL) {
+        conn_free(weir_list_entry(link, struct weir__client_conn, link));
+    }
+    weir_free(pool);
+}
+
+static struct pool *pool_here(struct weir_client *client)
+{
+    struct weir__loop *loop = weir__loop_current();
+    struct weir__loop_ext *ext = weir__loop_ext_find(loop, client);
+    struct pool *pool;
+
+    if (ext != NULL) {
+        return weir_list_entry(ext, struct pool, ext);
+    }
+    pool = weir_alloc0(sizeof(*pool));
+    if (pool != NULL) {
+        pool->ext.key = client;
+        pool->ext.destroy = pool_destroy;
+        pool->loop = loop;
+        weir_list_init(&pool->idle);
+        weir__loop_ext_add(loop, &pool->ext);
+    }
+    return pool;
+}
+
+static void leave_pool(struct weir__client_conn *conn)
+{
+    struct pool *pool = pool_here(conn->client);
+
+    weir_list_remove(&conn->link);
+    conn->idle = false;
+    pool->count--;
+    weir__timer_stop(&conn->timer);
+}
+
+static void on_event(struct weir__watch *watch, uint8_t bits)
+{
+    struct weir__client_conn *conn = weir_list_entry(watch, struct weir__client_conn, wire.tcp.watch);
+
+    if (!conn->idle) {
+        weir__h1_wire_event(&conn->wire, bits);
+    } else if (bits & WEIR__CAN_READ) {
+        leave_pool(conn);
+        conn_free(conn);
+    }
+}
+
+static void idle_too_long(struct weir__timer *timer)
+{
+    struct weir__client_conn *conn = weir_list_entry(timer, struct weir__client_conn, timer);
+
+    if (conn->idle) {
+        leave_pool(conn);
+        conn_free(conn);
+    }
+}
+
+/* Whether nothing has come from an idle connection, not even its end. */
+static bool is_quiet(struct weir__client_conn *conn)
+{
+    uint8_t byte;
+
+    return recv(conn->wire.tcp.watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           weir__tcp_gone(&conn->wire.tcp) == WEIR_REASON_NONE;
+}
+
+struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin, bool check)
+{
+    struct pool *pool = pool_here(client);
+    struct weir_list *link;
+
+    if (pool == NULL) {
+        return NULL;
+    }
+    link = pool->idle.next;
+    while (link != &pool->idle) {
+        struct weir__client_conn *conn = weir_list_entry(link, struct weir__client_conn, link);
+
+        link = link->next;
+        if (conn->origin != origin) {
+            continue;
+        }
+        leave_pool(conn);
+        if (!check || is_quiet(conn)) {
+            return conn;
+        }
+        conn_free(conn);
+    }
+    return NULL;
+}
+
+int weir__pool_open_take(struct weir_client *client, struct weir__origin *origin, int fd,
+                         struct weir__client_conn **ret)
+{
+    struct weir__client_conn *conn = weir_alloc0(sizeof(*conn));
+    int r;
+
+    if (conn == NULL) {
+        close(fd);
+        return WEIR_ENOMEM;
+    }
+    r = weir__h1_wire_init_take(&conn->wire, weir__loop_current(), fd, &client->pace);
+    if (r < 0) {
+        weir_free(conn);
+        return r;
+    }
+    conn->wire.tcp.watch.on_event = on_event;
+    conn->wire.tcp.watch.ready |= WEIR__CAN_WRITE; /* it is connected: do not wait to be told */
+    conn->client = client;
+    conn->origin = origin;
+    weir_list_init(&conn->link);
+    weir__timer_init(&conn->timer, idle_too_long);
+    *ret = conn;
+    return 0;
+}
+
+static bool is_reusable(struct weir__client_conn *conn)
+{
+    struct weir__h1_wire *wire = &conn->wire;
+
+    return wire->keep && wire->in_done && wire->out_ended && wire->in == NULL && wire->pending == NULL &&
+           wire->large == NULL && wire->tail == NULL && weir__h1_wire_is_open(wire) &&
+           !(wire->tcp.watch.ready & (WEIR__PEER_FIN | WEIR__PEER_GONE));
+}
+
+void weir__pool_put(struct weir__client_conn *conn)
+{
+    struct pool *pool = pool_here(conn->client);
+    struct weir__loop *loop = conn->wire.tcp.loop;
+    int64_t until_us = loop->now_us + conn->client->opts.keepalive_ms * 1000;
+
+    if (pool == NULL || !is_reusable(conn) || pool->count >= conn->client->opts.max_idle ||
+        (conn->client->opts.max_connections != 0 && weir__origin_is_wanted(conn->origin)) ||
+        weir__timer_start(&loop->timers, &conn->timer, until_us) < 0) {
+        weir__pool_close(conn);
+        return;
+    }
+    weir__h1_wire_settle(&conn->wire);
+    conn->idle = true;
+    weir_list_push_front(&pool->idle, &conn->link);
+    pool->count++;
+}
+
+void weir__pool_close(struct weir__client_conn *conn)
+{
+    weir__h1_wire_settle(&conn->wire);
+    conn_free(conn);
+}
