@@ -197,7 +197,7 @@ int fake_dns_start(struct fake_dns *dns)
     dns->port = ntohs(addr.sin_port);
     snprintf(servers, sizeof(servers), "127.0.0.1:%u", dns->port);
     weir__resolve_set_servers(servers);
-    weir__resolve_set_patience(150, 2);
+    weir__resolve_set_patience(400, 2);
     return pthread_create(&dns->thread, NULL, run, dns) == 0 ? 0 : -1;
 }
 
