@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mailboxes. What threads share is behind the mutex; the fiber, its loop and the task belong to the loop's thread. The
- * loop is reached only while the mailbox is open, that is while its fiber lives, and by at most one task at a time,
- * which holds a reference; so a late task finds a mailbox without a fiber, and none is posted to a loop that is gone.
- * Locks are taken in the order mailbox, loop. No payload is freed under a lock.
+ * Mailboxes. What threads share is behind the mutex; the fiber, its loop and the task belong to the
+ * loop's thread. The loop is reached only while the mailbox is open, that is while its fiber lives,
+ * and by at most one task at a time, which holds a reference; so a late task finds a mailbox
+ * without a fiber, and none is posted to a loop that is gone. Locks are taken in the order mailbox,
+ * loop. No payload is freed under a lock.
  */
 #include <weir/mailbox.h>
 
@@ -156,7 +157,8 @@ static bool take(struct weir_sender *mailbox, const uint32_t *tag, struct weir_m
     return false;
 }
 
-/* 1 with a message, 0 nothing can come, WEIR_EAGAIN: nothing yet, and the next change wakes the fiber. */
+/* 1 with a message, 0 nothing can come, WEIR_EAGAIN: nothing yet, and the next change wakes the
+ * fiber. */
 static int look(struct weir_sender *mailbox, const uint32_t *tag, struct weir_msg *ret)
 {
     int r = WEIR_EAGAIN;

@@ -18,7 +18,8 @@ static void count_destroyed(void *data)
 
 static struct weir_msg numbered(uint32_t tag, size_t bytes)
 {
-    return (struct weir_msg){.tag = tag, .bytes = bytes, .data = &destroyed, .destroy = count_destroyed};
+    return (struct weir_msg){
+        .tag = tag, .bytes = bytes, .data = &destroyed, .destroy = count_destroyed};
 }
 
 static void run(void (*fn)(void *done))
@@ -215,7 +216,8 @@ static void no_memory_is_an_answer(void **state)
 enum { THREADS = 6, PER_THREAD = 3000 };
 static _Atomic int refused_full, refused_closed, accepted;
 
-/* Sends its numbers in order, trying again while the mailbox is full; the thread's own number is the tag. */
+/* Sends its numbers in order, trying again while the mailbox is full; the thread's own number is
+ * the tag. */
 static void *send_numbers(void *arg)
 {
     struct weir_sender *sender = arg;
@@ -249,7 +251,8 @@ static void receive_from_threads(void *done)
 
     assert_int_equal(weir_mailbox_config(64, 0), 0);
     for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, send_numbers, weir_sender_ref(sender)), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, send_numbers, weir_sender_ref(sender)),
+                         0);
     }
     weir_sender_unref(sender);
     while ((r = weir_receive(weir_after_ms(60000), &msg)) == 1) {
@@ -297,7 +300,8 @@ static void leave_early(void *done)
     struct weir_sender *sender = weir_sender_create();
 
     for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_create(&stragglers[i], NULL, send_until_closed, weir_sender_ref(sender)), 0);
+        assert_int_equal(
+            pthread_create(&stragglers[i], NULL, send_until_closed, weir_sender_ref(sender)), 0);
     }
     weir_sender_unref(sender);
     for (int i = 0; i < 200; i++) {
@@ -338,7 +342,8 @@ static void *die(void *arg)
     struct weir_sender *sender = arg;
     struct weir_sender *another = weir_sender_ref(sender);
 
-    if (weir_sender_bind(sender) < 0 || weir_sender_bind(another) < 0 || weir_send_text(sender, weir_str("last words")) < 0) {
+    if (weir_sender_bind(sender) < 0 || weir_sender_bind(another) < 0 ||
+        weir_send_text(sender, weir_str("last words")) < 0) {
         atomic_fetch_add(&refused_closed, 1);
     }
     weir_sender_unref(another); /* as usual; the other one stays bound */
