@@ -94,6 +94,17 @@ static void worker_destroy(void *worker)
     drop_ref(mailbox);
 }
 
+void weir__mailbox_end(void)
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+    void *worker = fiber->worker;
+
+    fiber->worker = NULL;
+    if (worker != NULL) {
+        worker_destroy(worker);
+    }
+}
+
 static struct weir_sender *mailbox_of_fiber(void)
 {
     struct weir__fiber *fiber = weir__fiber_current();

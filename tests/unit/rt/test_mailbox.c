@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "rt/sender.h"
+
 static _Atomic int destroyed;
 
 static void count_destroyed(void *data)
@@ -109,6 +111,35 @@ static void leave_a_handle(void *done)
     kept = weir_sender_create();
     assert_int_equal(weir_send(kept, &msg), 0);
     *(bool *)done = true;
+}
+
+static void serve_twice(void *done)
+{
+    struct weir_msg msg = numbered(1, 1);
+    struct weir_sender *old = weir_sender_create();
+
+    assert_int_equal(weir_send(old, &msg), 0);
+    weir__mailbox_end();
+    weir__mailbox_end();
+    assert_int_equal(atomic_load(&destroyed), 1);
+    assert_int_equal(weir_receive(-1, &msg), WEIR_ESTATE);
+    assert_int_equal(weir_send(old, &msg), WEIR_ECLOSED);
+    kept = weir_sender_create();
+    assert_ptr_not_equal(kept, old);
+    assert_int_equal(weir_send_text(kept, weir_str("new")), 0);
+    weir_sender_unref(old);
+    weir_sender_unref(kept);
+    assert_int_equal(weir_receive(-1, &msg), 1);
+    assert_true(weir_view_equal(weir_msg_text(&msg), weir_str("new")));
+    weir_msg_drop(&msg);
+    assert_int_equal(weir_receive(-1, &msg), 0);
+    *(bool *)done = true;
+}
+
+static void a_fiber_may_begin_anew(void **state)
+{
+    (void)state;
+    run(serve_twice);
 }
 
 static void a_finished_worker_is_closed(void **state)
@@ -375,13 +406,10 @@ static void a_dead_threads_handles_are_dropped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        on_fake(bounds_tags_and_ends),
-        on_fake(a_finished_worker_is_closed),
-        on_fake(fibers_of_one_loop),
-        on_fake(no_memory_is_an_answer),
-        on_real(many_threads_in_order),
-        on_real(a_worker_may_leave_first),
-        on_real(a_dead_threads_handles_are_dropped),
+        on_fake(bounds_tags_and_ends),     on_fake(a_finished_worker_is_closed),
+        on_fake(a_fiber_may_begin_anew),   on_fake(fibers_of_one_loop),
+        on_fake(no_memory_is_an_answer),   on_real(many_threads_in_order),
+        on_real(a_worker_may_leave_first), on_real(a_dead_threads_handles_are_dropped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
