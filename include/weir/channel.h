@@ -10,18 +10,20 @@
 WEIR_BEGIN_DECLS
 
 /*
- * A bounded queue between fibers of one loop. Items are pointers with a cost in bytes; a sender waits while the channel
- * is full, so a slow receiver slows its senders. Waiting fibers are served in the order in which they came. The sending
- * side ends it with weir_channel_close(): what is queued is still delivered. The receiving side gives up with
- * weir_channel_abort(): what is queued is dropped. Not for other threads: those have <weir/mailbox.h>.
+ * A bounded queue between fibers of one loop. Items are pointers with a cost in bytes; a sender
+ * waits while the channel is full, so a slow receiver slows its senders. Waiting fibers are served
+ * in the order in which they came. The sending side ends it with weir_channel_close(): what is
+ * queued is still delivered. The receiving side gives up with weir_channel_abort(): what is queued
+ * is dropped. Not for other threads: those have <weir/mailbox.h>.
  */
 struct weir_channel;
 
 /* All-zero is the default. */
 struct weir_channel_opts {
-    size_t max_items;          /* 0: 16 */
-    size_t max_bytes;          /* 0: 65536; a single item over it is taken when the channel is empty */
-    void (*drop)(void *item);  /* called with items that nobody received; must not suspend. NULL: nothing to do */
+    size_t max_items; /* 0: 16 */
+    size_t max_bytes; /* 0: 65536; a single item over it is taken when the channel is empty */
+    /* Called with items that nobody received; must not suspend. NULL: nothing to do. */
+    void (*drop)(void *item);
 };
 
 /**
@@ -32,13 +34,15 @@ struct weir_channel_opts {
  *
  * Returns 0 or WEIR_ENOMEM. Context: loop or fiber.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_channel_create(const struct weir_channel_opts *opts, struct weir_channel **ret);
+WEIR_API WEIR_NODISCARD int weir_channel_create(const struct weir_channel_opts *opts,
+                                                struct weir_channel **ret);
 
-/** One more reference, for one more holder on the same loop. Context: loop or fiber.  Since: 0.1. */
+/** One more reference, for another holder on the same loop. Context: loop or fiber.  Since: 0.1. */
 WEIR_API struct weir_channel *weir_channel_ref(struct weir_channel *channel);
 
-/** Drops a reference, with the last one also what is queued. Always returns NULL; NULL is fine. It neither closes nor
- * aborts the channel for the other holders. Context: loop or fiber, never suspends.  Since: 0.1. */
+/** Drops a reference, with the last one also what is queued. Always returns NULL; NULL is fine. It
+ * neither closes nor aborts the channel for the other holders. Context: loop or fiber, never
+ * suspends.  Since: 0.1. */
 WEIR_API struct weir_channel *weir_channel_unref(struct weir_channel *channel);
 
 /** For the cleanup attribute. Context: loop or fiber.  Since: 0.1. */
@@ -60,11 +64,12 @@ WEIR_API void weir_channel_unrefp(struct weir_channel **channel);
  *   WEIR_ENOMEM.
  * Context: fiber, suspends; with deadline 0 also loop.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_channel_send(struct weir_channel *channel, void *item, size_t bytes,
-                                              int64_t deadline);
+WEIR_API WEIR_NODISCARD int weir_channel_send(struct weir_channel *channel, void *item,
+                                              size_t bytes, int64_t deadline);
 
 /**
- * Takes the oldest item, waiting while there is none or others wait before this call. It makes room for a sender.
+ * Takes the oldest item, waiting while there is none or others wait before this call. It makes room
+ * for a sender.
  *
  * ret  given, with whatever the sender meant by it; untouched unless the call returns 1.
  *
@@ -76,20 +81,23 @@ WEIR_API WEIR_NODISCARD int weir_channel_send(struct weir_channel *channel, void
  *   the error given to weir_channel_close(), after the last item.
  * Context: fiber, suspends; with deadline 0 also loop.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_channel_recv(struct weir_channel *channel, int64_t deadline, void **ret);
+WEIR_API WEIR_NODISCARD int weir_channel_recv(struct weir_channel *channel, int64_t deadline,
+                                              void **ret);
 
 /**
- * Ends the sending side: what is queued is delivered, then every receive answers `error`. Senders that wait get
- * WEIR_ESTATE. The first close counts; after an abort it does nothing.
+ * Ends the sending side: what is queued is delivered, then every receive answers `error`. Senders
+ * that wait get WEIR_ESTATE. The first close counts; after an abort it does nothing.
  *
- * error  0 for a complete end, or the WEIR_E code that stopped the sender, so that the end cannot look complete.
+ * error  0 for a complete end, or the WEIR_E code that stopped the sender, so that the end cannot
+ *        look complete.
  *
  * Context: loop or fiber, never suspends.  Since: 0.1.
  */
 WEIR_API void weir_channel_close(struct weir_channel *channel, int error);
 
 /**
- * Ends the receiving side: what is queued is dropped, senders get WEIR_ECLOSED, now and later. Idempotent.
+ * Ends the receiving side: what is queued is dropped, senders get WEIR_ECLOSED, now and later.
+ * Idempotent.
  * Context: loop or fiber, never suspends.  Since: 0.1.
  */
 WEIR_API void weir_channel_abort(struct weir_channel *channel);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bounded channel. Items stay in the queue until a receiver that runs takes them, and a sender that runs puts its
- * own item in: a wake-up hands nothing over, so a waiter that is cancelled or too late loses nothing. Invariant, kept
- * by settle(): the first waiter of a side that could go on has been woken; when it leaves, the next one is looked at.
+ * The bounded channel. Items stay in the queue until a receiver that runs takes them, and a sender
+ * that runs puts its own item in: a wake-up hands nothing over, so a waiter that is cancelled or
+ * too late loses nothing. Invariant, kept by settle(): the first waiter of a side that could go on
+ * has been woken; when it leaves, the next one is looked at.
  */
 #include <weir/channel.h>
 
@@ -153,7 +154,8 @@ static int put_last(struct weir_channel *channel, void *item, size_t bytes)
         channel->capacity = capacity;
         channel->head = 0;
     }
-    channel->ring[(channel->head + channel->count) % channel->capacity] = (struct entry){item, bytes};
+    channel->ring[(channel->head + channel->count) % channel->capacity] =
+        (struct entry){item, bytes};
     channel->count++;
     channel->bytes += bytes;
     return 0;
@@ -225,7 +227,8 @@ int weir_channel_send(struct weir_channel *channel, void *item, size_t bytes, in
     } else {
         r = try_send(channel, item, bytes, weir_list_is_empty(&channel->senders));
         if (r == MUST_WAIT) {
-            r = deadline == 0 ? WEIR_EFLOW : wait_to_send(channel, item, bytes, weir__deadline_us(deadline));
+            r = deadline == 0 ? WEIR_EFLOW
+                              : wait_to_send(channel, item, bytes, weir__deadline_us(deadline));
         }
     }
     settle(channel);
@@ -270,7 +273,8 @@ int weir_channel_recv(struct weir_channel *channel, int64_t deadline, void **ret
     } else {
         r = try_recv(channel, ret, weir_list_is_empty(&channel->receivers));
         if (r == MUST_WAIT) {
-            r = deadline == 0 ? WEIR_EAGAIN : wait_to_recv(channel, weir__deadline_us(deadline), ret);
+            r = deadline == 0 ? WEIR_EAGAIN
+                              : wait_to_recv(channel, weir__deadline_us(deadline), ret);
         }
     }
     settle(channel);

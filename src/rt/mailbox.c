@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Mailboxes. What threads share is behind the mutex; the fiber, its loop and the task belong to the loop's thread. The
- * loop is reached only while the mailbox is open, that is while its fiber lives, and by at most one task at a time,
- * which holds a reference; so a late task finds a mailbox without a fiber, and none is posted to a loop that is gone.
- * Locks are taken in the order mailbox, loop. No payload is freed under a lock.
+ * Mailboxes. What threads share is behind the mutex; the fiber, its loop and the task belong to the
+ * loop's thread. The loop is reached only while the mailbox is open, that is while its fiber lives,
+ * and by at most one task at a time, which holds a reference; so a late task finds a mailbox
+ * without a fiber, and none is posted to a loop that is gone. Locks are taken in the order mailbox,
+ * loop. No payload is freed under a lock.
  */
 #include <weir/mailbox.h>
 
@@ -93,6 +94,17 @@ static void worker_destroy(void *worker)
     drop_ref(mailbox);
 }
 
+void weir__mailbox_end(void)
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+    void *worker = fiber->worker;
+
+    fiber->worker = NULL;
+    if (worker != NULL) {
+        worker_destroy(worker);
+    }
+}
+
 static struct weir_sender *mailbox_of_fiber(void)
 {
     struct weir__fiber *fiber = weir__fiber_current();
@@ -156,7 +168,8 @@ static bool take(struct weir_sender *mailbox, const uint32_t *tag, struct weir_m
     return false;
 }
 
-/* 1 with a message, 0 nothing can come, WEIR_EAGAIN: nothing yet, and the next change wakes the fiber. */
+/* 1 with a message, 0 nothing can come, WEIR_EAGAIN: nothing yet, and the next change wakes the
+ * fiber. */
 static int look(struct weir_sender *mailbox, const uint32_t *tag, struct weir_msg *ret)
 {
     int r = WEIR_EAGAIN;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pool for blocking work: one queue, threads that are started as they are needed and stay. A job has two holders,
- * the fiber that waits and the pool; what they share is behind the pool's mutex. The pool posts to the loop only while
- * the job's fiber waits, which it cannot stop doing without that mutex: so no task reaches a loop that is gone.
- * Whoever is the last to use `arg` frees it, never under the mutex.
+ * The pool for blocking work: one queue, threads that are started as they are needed and stay. A
+ * job has two holders, the fiber that waits and the pool; what they share is behind the pool's
+ * mutex. The pool posts to the loop only while the job's fiber waits, which it cannot stop doing
+ * without that mutex: so no task reaches a loop that is gone. Whoever is the last to use `arg`
+ * frees it, never under the mutex.
  */
 #include "rt/offload.h"
 
@@ -169,7 +170,8 @@ static int enqueue(struct job *job)
     return 0;
 }
 
-/* The fiber gives up on its job, which then frees itself; unless it has come back meanwhile, or never ran. */
+/* The fiber gives up on its job, which then frees itself; unless it has come back meanwhile, or
+ * never ran. */
 static void abandon(struct job *job)
 {
     enum job_state state;
@@ -219,7 +221,8 @@ static int refuse(void (*destroy)(void *arg), void *arg, int r)
     return r;
 }
 
-int weir_offload(weir_offload_fn *fn, void *arg, void (*destroy)(void *arg), int64_t deadline, int *ret)
+int weir_offload(weir_offload_fn *fn, void *arg, void (*destroy)(void *arg), int64_t deadline,
+                 int *ret)
 {
     struct job *job;
     int r = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The handler that names a fiber's stack overflow. It runs on a signal stack and only reads memory and writes. */
+/* The handler that names a fiber's stack overflow. It runs on a signal stack and only reads memory
+ * and writes. */
 #include "rt/overflow.h"
 
 #include <weir/err.h>
@@ -56,7 +57,8 @@ static void pass_on(int number, siginfo_t *info, void *context, const struct sig
         before->sa_handler(number);
         return;
     }
-    /* The faulting instruction runs again and meets the default action; a signal that was sent is sent again. */
+    /* The faulting instruction runs again and meets the default action; a signal that was sent is
+     * sent again. */
     sigaction(number, before, NULL);
     if (info->si_code <= 0) {
         raise(number);
@@ -106,7 +108,8 @@ int weir__overflow_handler_install(void)
         (sigaltstack(NULL, &present) == 0 && !(present.ss_flags & SS_DISABLE))) {
         return 0; /* the program has given this thread one */
     }
-    own.ss_sp = mmap(NULL, SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    own.ss_sp =
+        mmap(NULL, SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (own.ss_sp == MAP_FAILED) {
         return WEIR_ENOMEM;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sender handles that a thread has bound to its life. Each thread keeps its own list, so nothing here is shared; the
- * list's destructor runs when the thread ends and drops what is left.
+ * Sender handles that a thread has bound to its life. Each thread keeps its own list, so nothing
+ * here is shared; the list's destructor runs when the thread ends and drops what is left.
  */
 #include "rt/sender.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of the runtime share: a loop on a fake clock, and sizes that sanitizers and valgrind can bear. */
+/* What the tests of the runtime share: a loop on a fake clock, and sizes that sanitizers and
+ * valgrind can bear. */
 #ifndef WEIR_TEST_RT_H
 #define WEIR_TEST_RT_H
 

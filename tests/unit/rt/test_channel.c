@@ -237,7 +237,8 @@ static void receive_from_waiting_senders(void *arg)
     assert_ptr_equal(got, item(7));
     /* Nobody passes those who wait, though there is room. */
     assert_int_equal(weir_channel_send(channel, item(6), 1, 0), WEIR_EFLOW);
-    /* The first one has been woken and is cancelled before it runs: the next one takes its place. */
+    /* The first one has been woken and is cancelled before it runs: the next one takes its place.
+     * */
     weir_scope_cancel(waiters[0].scope);
     assert_int_equal(weir_sleep(weir_after_ms(1)), 0);
     assert_string_equal(story, "WEIR_ECANCELED 1");
@@ -353,7 +354,8 @@ static int cancel_myself(void *arg)
     void *got = NULL;
 
     weir_scope_cancel(arg); /* this fiber's own scope */
-    /* Cancelled while it ran: the next call answers, and takes nothing, though it would not have had to wait. */
+    /* Cancelled while it ran: the next call answers, and takes nothing, though it would not have
+     * had to wait. */
     assert_int_equal(weir_channel_recv(channel, 0, &got), WEIR_ECANCELED);
     assert_int_equal(weir_channel_send(channel, item(2), 1, 0), WEIR_ECANCELED);
     return 0;
@@ -475,16 +477,11 @@ static void nothing_is_lost_at_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        on_fake(bounds_in_items_and_bytes),
-        on_fake(a_closed_channel_is_drained_first),
-        on_fake(an_abort_drops_what_is_queued),
-        on_fake(no_memory_takes_nothing),
-        on_fake(a_slow_receiver_slows_its_sender),
-        on_fake(senders_are_served_in_order),
-        on_fake(receivers_are_served_in_order),
-        on_fake(both_ends_wake_all),
-        on_fake(deadlines_and_cancels_lose_nothing),
-        on_fake(nothing_is_lost_at_random),
+        on_fake(bounds_in_items_and_bytes),          on_fake(a_closed_channel_is_drained_first),
+        on_fake(an_abort_drops_what_is_queued),      on_fake(no_memory_takes_nothing),
+        on_fake(a_slow_receiver_slows_its_sender),   on_fake(senders_are_served_in_order),
+        on_fake(receivers_are_served_in_order),      on_fake(both_ends_wake_all),
+        on_fake(deadlines_and_cancels_lose_nothing), on_fake(nothing_is_lost_at_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

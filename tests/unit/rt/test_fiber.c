@@ -119,17 +119,21 @@ static void burn_then_sleep(void *arg)
 
 static void a_busy_turn_makes_no_timer_late(void **state)
 {
-    int64_t from = weir__clock_us(NULL);
+    bool in_time = false;
 
     (void)state;
-    start(burn_then_sleep, NULL);
-    weir__loop_run_until_idle(loop);
-    from = weir__clock_us(NULL) - from;
-    assert_true(from >= 49000);
-    /* 50 ms from the turn's beginning, not 80. A loaded machine may miss it; a wrong reckoning always does. */
-    if (!on_valgrind()) {
-        assert_in_range(from, 49000, 76000);
+    /* 50 ms from the turn's beginning, not 80. A loaded machine may miss it now and then, a wrong
+     * reckoning always. */
+    for (int tries = 0; tries < 10 && !in_time; tries++) {
+        int64_t from = weir__clock_us(NULL);
+
+        start(burn_then_sleep, NULL);
+        weir__loop_run_until_idle(loop);
+        from = weir__clock_us(NULL) - from;
+        assert_true(from >= 49000);
+        in_time = from < 76000;
     }
+    assert_true(in_time);
 }
 
 /* ---- the loop's stack ---- */

@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "rt/sender.h"
+
 static _Atomic int destroyed;
 
 static void count_destroyed(void *data)
@@ -18,7 +20,8 @@ static void count_destroyed(void *data)
 
 static struct weir_msg numbered(uint32_t tag, size_t bytes)
 {
-    return (struct weir_msg){.tag = tag, .bytes = bytes, .data = &destroyed, .destroy = count_destroyed};
+    return (struct weir_msg){
+        .tag = tag, .bytes = bytes, .data = &destroyed, .destroy = count_destroyed};
 }
 
 static void run(void (*fn)(void *done))
@@ -108,6 +111,35 @@ static void leave_a_handle(void *done)
     kept = weir_sender_create();
     assert_int_equal(weir_send(kept, &msg), 0);
     *(bool *)done = true;
+}
+
+static void serve_twice(void *done)
+{
+    struct weir_msg msg = numbered(1, 1);
+    struct weir_sender *old = weir_sender_create();
+
+    assert_int_equal(weir_send(old, &msg), 0);
+    weir__mailbox_end();
+    weir__mailbox_end();
+    assert_int_equal(atomic_load(&destroyed), 1);
+    assert_int_equal(weir_receive(-1, &msg), WEIR_ESTATE);
+    assert_int_equal(weir_send(old, &msg), WEIR_ECLOSED);
+    kept = weir_sender_create();
+    assert_ptr_not_equal(kept, old);
+    assert_int_equal(weir_send_text(kept, weir_str("new")), 0);
+    weir_sender_unref(old);
+    weir_sender_unref(kept);
+    assert_int_equal(weir_receive(-1, &msg), 1);
+    assert_true(weir_view_equal(weir_msg_text(&msg), weir_str("new")));
+    weir_msg_drop(&msg);
+    assert_int_equal(weir_receive(-1, &msg), 0);
+    *(bool *)done = true;
+}
+
+static void a_fiber_may_begin_anew(void **state)
+{
+    (void)state;
+    run(serve_twice);
 }
 
 static void a_finished_worker_is_closed(void **state)
@@ -215,7 +247,8 @@ static void no_memory_is_an_answer(void **state)
 enum { THREADS = 6, PER_THREAD = 3000 };
 static _Atomic int refused_full, refused_closed, accepted;
 
-/* Sends its numbers in order, trying again while the mailbox is full; the thread's own number is the tag. */
+/* Sends its numbers in order, trying again while the mailbox is full; the thread's own number is
+ * the tag. */
 static void *send_numbers(void *arg)
 {
     struct weir_sender *sender = arg;
@@ -249,7 +282,8 @@ static void receive_from_threads(void *done)
 
     assert_int_equal(weir_mailbox_config(64, 0), 0);
     for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_create(&threads[i], NULL, send_numbers, weir_sender_ref(sender)), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, send_numbers, weir_sender_ref(sender)),
+                         0);
     }
     weir_sender_unref(sender);
     while ((r = weir_receive(weir_after_ms(60000), &msg)) == 1) {
@@ -297,7 +331,8 @@ static void leave_early(void *done)
     struct weir_sender *sender = weir_sender_create();
 
     for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_create(&stragglers[i], NULL, send_until_closed, weir_sender_ref(sender)), 0);
+        assert_int_equal(
+            pthread_create(&stragglers[i], NULL, send_until_closed, weir_sender_ref(sender)), 0);
     }
     weir_sender_unref(sender);
     for (int i = 0; i < 200; i++) {
@@ -338,7 +373,8 @@ static void *die(void *arg)
     struct weir_sender *sender = arg;
     struct weir_sender *another = weir_sender_ref(sender);
 
-    if (weir_sender_bind(sender) < 0 || weir_sender_bind(another) < 0 || weir_send_text(sender, weir_str("last words")) < 0) {
+    if (weir_sender_bind(sender) < 0 || weir_sender_bind(another) < 0 ||
+        weir_send_text(sender, weir_str("last words")) < 0) {
         atomic_fetch_add(&refused_closed, 1);
     }
     weir_sender_unref(another); /* as usual; the other one stays bound */
@@ -370,13 +406,10 @@ static void a_dead_threads_handles_are_dropped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        on_fake(bounds_tags_and_ends),
-        on_fake(a_finished_worker_is_closed),
-        on_fake(fibers_of_one_loop),
-        on_fake(no_memory_is_an_answer),
-        on_real(many_threads_in_order),
-        on_real(a_worker_may_leave_first),
-        on_real(a_dead_threads_handles_are_dropped),
+        on_fake(bounds_tags_and_ends),     on_fake(a_finished_worker_is_closed),
+        on_fake(a_fiber_may_begin_anew),   on_fake(fibers_of_one_loop),
+        on_fake(no_memory_is_an_answer),   on_real(many_threads_in_order),
+        on_real(a_worker_may_leave_first), on_real(a_dead_threads_handles_are_dropped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

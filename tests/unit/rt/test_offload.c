@@ -150,8 +150,10 @@ static void fill_the_pool(void *done)
     struct weir_scope *scope;
     int results[4] = {1, 1, 1, 1};
 
-    assert_int_equal(weir_offload_config(&(struct weir_offload_opts){.threads = 5000}), WEIR_EINVAL);
-    assert_int_equal(weir_offload_config(&(struct weir_offload_opts){.threads = 2, .max_queued = 1}), 0);
+    assert_int_equal(weir_offload_config(&(struct weir_offload_opts){.threads = 5000}),
+                     WEIR_EINVAL);
+    assert_int_equal(
+        weir_offload_config(&(struct weir_offload_opts){.threads = 2, .max_queued = 1}), 0);
     pthread_mutex_lock(&gate);
     assert_int_equal(weir_scope_open(&scope), 0);
     for (int i = 0; i < 3; i++) { /* two that run and one that waits, at once */
@@ -192,7 +194,8 @@ static void leave_jobs(void *done)
     assert_int_equal(weir_scope_spawn(scope, occupy, &results[1]), 0);
     assert_int_equal(weir_sleep(weir_after_ms(1)), 0);
     /* One runs, one is queued. A third one gives up by its deadline, before it ran. */
-    assert_int_equal(weir_offload(square, new_work(3), destroy_work, weir_after_ms(2), NULL), WEIR_ETIMEDOUT);
+    assert_int_equal(weir_offload(square, new_work(3), destroy_work, weir_after_ms(2), NULL),
+                     WEIR_ETIMEDOUT);
     assert_int_equal(atomic_load(&destroyed), 1);
     weir_scope_close(scope);
     assert_int_equal(results[0], WEIR_ECANCELED);
@@ -224,7 +227,8 @@ static int give_up_at_random(void *arg)
 
     for (int i = 0; i < 50; i++) {
         struct work *work = new_work(1);
-        int r = weir_offload(square, work, destroy_work, weir_after_ms(next_random(&seed) % 2), NULL);
+        int r =
+            weir_offload(square, work, destroy_work, weir_after_ms(next_random(&seed) % 2), NULL);
 
         assert_true(r == 0 || r == WEIR_ETIMEDOUT);
         if (r == 0) {

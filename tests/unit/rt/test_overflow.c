@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A fiber that runs out of stack is named, in a child process that dies of it; other faults die as they always did. */
+/* A fiber that runs out of stack is named, in a child process that dies of it; other faults die as
+ * they always did. */
 #include "rt_test.h"
 
 #include <fcntl.h>
@@ -60,7 +61,8 @@ static void die_in_child(void (*entry)(void *arg), int options)
     static int result;
 
     setrlimit(RLIMIT_CORE, &no_core);
-    signal(SIGSEGV, options & HANDLER_BEFORE ? exit_with_42 : SIG_DFL); /* the test library has its own */
+    signal(SIGSEGV,
+           options & HANDLER_BEFORE ? exit_with_42 : SIG_DFL); /* the test library has its own */
     signal(SIGBUS, SIG_DFL);
     weir__stacks_force_mprotect(options & MPROTECT);
     if (weir__loop_create(NULL, NULL, &loop) < 0 || weir__overflow_handler_install() < 0 ||

@@ -81,7 +81,8 @@ static void cancel_by_close(void)
     assert_int_equal(weir_scope_open(&scope), 0);
     assert_int_equal(weir_scope_spawn(scope, sleep_long, a), 0);
     assert_int_equal(weir_sleep(weir_after_ms(1)), 0);
-    assert_int_equal(weir_scope_spawn(scope, sleep_long, b), 0); /* cancelled before its first wait */
+    assert_int_equal(weir_scope_spawn(scope, sleep_long, b),
+                     0); /* cancelled before its first wait */
     weir_scope_close(scope);
     assert_true(weir_now() == from + 1);
     assert_string_equal(story, "a WEIR_ECANCELED b WEIR_ECANCELED");
@@ -416,11 +417,11 @@ static void many_children(void)
     weir_scope_close(scope);
 }
 
-#define SCOPE_TEST(name)                 \
+#define SCOPE_TEST(name)                  \
     static void test_##name(void **state) \
-    {                                    \
-        (void)state;                     \
-        run(name);                       \
+    {                                     \
+        (void)state;                      \
+        run(name);                        \
     }
 SCOPE_TEST(join_children)
 SCOPE_TEST(cancel_by_close)

@@ -62,7 +62,8 @@ static void read_edges(void *arg)
     assert_int_equal(weir__watch_wait_writable(&watch, WEIR__NEVER), 0);
     assert_true(watch.ready & WEIR__PEER_GONE);
     watch.ready &= (uint8_t)~WEIR__CAN_READ;
-    assert_int_equal(weir__watch_wait_readable(&watch, WEIR__NEVER), 0); /* it will never wait again */
+    assert_int_equal(weir__watch_wait_readable(&watch, WEIR__NEVER),
+                     0); /* it will never wait again */
     *(bool *)arg = true;
 }
 
@@ -202,7 +203,8 @@ static void closing_inside_a_batch(void **state)
     for (int i = 0; i < PAIRS; i++) {
         int pair[2];
 
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+                         0);
         noted[i] = (struct noted){.watch = {.on_event = close_the_others}, .peer = pair[1]};
         assert_int_equal(weir__watch_open(loop, &noted[i].watch, pair[0]), 0);
     }
