@@ -22,6 +22,8 @@ static void fill_defaults(struct weir_client_opts *opts)
     opts->keepalive_ms = ms_or(opts->keepalive_ms, 60000);
     if (opts->max_idle == 0) {
         opts->max_idle = 256;
+    } else if (opts->max_idle == WEIR_NO_IDLE) {
+        opts->max_idle = 0;
     }
     if (opts->head_bytes == 0) {
         opts->head_bytes = 65536;

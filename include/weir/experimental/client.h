@@ -33,6 +33,7 @@ struct weir_client_opts {
     uint32_t pace_stall_reset_ms, pace_stall_slow_ms;
 };
 #define WEIR_NO_TIMEOUT INT64_C(-1)
+#define WEIR_NO_IDLE SIZE_MAX
 
 /** opts: copied, NULL for the defaults. ret: given. Returns 0, WEIR_EINVAL, WEIR_ENOMEM. Context: any thread. */
 WEIR_API WEIR_NODISCARD int weir_client_create(const struct weir_client_opts *opts,
