@@ -59,7 +59,8 @@ WEIR_API WEIR_NODISCARD int weir_channel_pair(size_t limit_bytes, struct weir_si
 
 /**
  * What generates a stream: emits into `out` and ends it with weir_end(). It may block in any call. Once the source is
- * cancelled or destroyed its emits answer WEIR_ECLOSED and every other wait WEIR_ECANCELED, and it should return.
+ * cancelled or destroyed every wait answers WEIR_ECANCELED and every emit WEIR_ECLOSED or WEIR_ECANCELED, and it should
+ * return.
  *
  * out  borrowed until it returns.
  *
