@@ -20,6 +20,7 @@
 #include "base/stall.h"
 #include "bytes/budget.h"
 #include "rt/loop.h"
+#include "rt/offload.h"
 #include "rt/scope.h"
 #include "stream/stream.h"
 #include "stream/wait.h"
@@ -70,6 +71,7 @@ static inline bool world_run(struct world *world, void (*fn)(void *arg), void *a
     if (weir__loop_create(world_clock, &world->clock_us, &world->loop) == 0) {
         started = weir__fiber_start(world->loop, world_main, &job, NULL) == 0;
         weir__loop_run_until_idle(world->loop);
+        weir__offload_stop();
         weir__loop_destroy(world->loop);
     }
     assert_int_equal(weir__alloc_live(), world->live_before);

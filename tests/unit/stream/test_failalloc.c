@@ -108,6 +108,22 @@ static void try_file(void *arg)
     assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
+/* The same from a disk, as far as there is one: what is not in memory is read by a thread. */
+static int cold_fd;
+
+static void try_cold_file(void *arg)
+{
+    struct attempt *attempt = arg;
+    struct weir_source *source;
+
+    assert_int_equal(posix_fadvise(cold_fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    attempt->result = weir_file_source_create_take(dup(cold_fd), 0, WEIR_FILE_REST, &source);
+    if (attempt->result == 0) {
+        drain(attempt, source);
+        weir_source_destroy(source);
+    }
+}
+
 static int generate(struct weir_sink *out, void *arg)
 {
     uint64_t position = 0;
@@ -251,6 +267,22 @@ static void file(void **state)
     fail_each(try_file);
 }
 
+static void cold_file(void **state)
+{
+    uint8_t *content = malloc(TOTAL);
+    FILE *temporary = tmpfile();
+
+    (void)state;
+    pattern_fill(content, TOTAL, 0);
+    assert_int_equal(fwrite(content, 1, TOTAL, temporary), TOTAL);
+    free(content);
+    assert_int_equal(fflush(temporary), 0);
+    cold_fd = fileno(temporary);
+    assert_int_equal(fsync(cold_fd), 0);
+    fail_each(try_cold_file);
+    fclose(temporary);
+}
+
 static void generator(void **state)
 {
     (void)state;
@@ -266,8 +298,8 @@ static void piped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chain),     cmocka_unit_test(bytes), cmocka_unit_test(file),
-        cmocka_unit_test(generator), cmocka_unit_test(piped),
+        cmocka_unit_test(chain),     cmocka_unit_test(bytes),     cmocka_unit_test(file),
+        cmocka_unit_test(cold_file), cmocka_unit_test(generator), cmocka_unit_test(piped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

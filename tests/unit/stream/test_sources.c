@@ -199,6 +199,85 @@ FIBER_TEST(a_file_that_grows_is_not_followed)
     close(other);
 }
 
+/* A file on a disk, if the temporary folder is on one, and not in memory. */
+static int cold_file(size_t len)
+{
+    FILE *file = tmpfile();
+    uint8_t *bytes = malloc(len);
+    int fd;
+
+    assert_non_null(file);
+    fd = dup(fileno(file));
+    fclose(file);
+    pattern_fill(bytes, len, 0);
+    assert_int_equal(write(fd, bytes, len), len);
+    free(bytes);
+    assert_int_equal(fsync(fd), 0);
+    assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    return fd;
+}
+
+FIBER_TEST(a_cold_file_is_read_by_a_thread)
+{
+    struct weir_source *source;
+    uint64_t got;
+
+    (void)arg;
+    assert_int_equal(weir_file_source_create_take(cold_file(3000000), 0, WEIR_FILE_REST, &source),
+                     0);
+    assert_int_equal(drain(source, &got), 0);
+    assert_int_equal(got, 3000000);
+    weir_source_destroy(source);
+}
+
+FIBER_TEST(a_cold_file_is_asked_for_without_waiting)
+{
+    struct weir_source *source;
+    struct weir_chunk *chunk;
+    uint64_t got = 0;
+    int r;
+
+    (void)arg;
+    assert_int_equal(weir_file_source_create_take(cold_file(300000), 0, WEIR_FILE_REST, &source),
+                     0);
+    while ((r = weir_next(source, 0, &chunk)) != 0) {
+        if (r == 1) {
+            got += pattern_check(chunk, got);
+        } else {
+            assert_int_equal(r, WEIR_EAGAIN);
+            weir_yield();
+        }
+    }
+    assert_int_equal(got, 300000);
+    weir_source_destroy(source);
+}
+
+/* Whoever waits for the disk may give up, and the source may go, while the thread reads. */
+FIBER_TEST(a_cold_file_may_be_left)
+{
+    (void)arg;
+    for (int i = 0; i < 20; i++) {
+        struct weir_source *source;
+        struct weir_chunk *chunk;
+        uint64_t got;
+        int r;
+
+        assert_int_equal(
+            weir_file_source_create_take(cold_file(300000), 0, WEIR_FILE_REST, &source), 0);
+        r = weir_next(source, weir_after_ms(-1), &chunk); /* passed already */
+        if (r == 1) {
+            weir_chunk_unref(chunk);
+        } else {
+            assert_int_equal(r, WEIR_ETIMEDOUT);
+            if (i % 2 == 0) {
+                assert_int_equal(drain(source, &got), 0); /* and nothing was lost */
+                assert_int_equal(got, 300000);
+            }
+        }
+        weir_source_destroy(source);
+    }
+}
+
 /* A sink that takes a kernel pipe's content, at most `most` at a time. */
 struct taker {
     uint64_t position, taken;
@@ -788,6 +867,9 @@ int main(void)
         cmocka_unit_test(a_part_of_a_file),
         cmocka_unit_test(a_file_that_shrinks_is_truncated),
         cmocka_unit_test(a_file_that_grows_is_not_followed),
+        cmocka_unit_test(a_cold_file_is_read_by_a_thread),
+        cmocka_unit_test(a_cold_file_is_asked_for_without_waiting),
+        cmocka_unit_test(a_cold_file_may_be_left),
         cmocka_unit_test(a_file_is_lent_to_a_pipe),
         cmocka_unit_test(a_limit_holds_for_a_loan),
         cmocka_unit_test(a_lent_file_that_shrinks_is_truncated),
