@@ -25,9 +25,11 @@ WEIR_API WEIR_NODISCARD int weir_bytes_source_create(struct weir_view bytes,
 #define WEIR_FILE_REST UINT64_MAX
 
 /**
- * A source of a part of a regular file. Where the sink allows, the bytes go from the page cache to it inside the kernel;
- * otherwise they are read in pieces of at most 64 KiB, on the loop: meant for files whose pages are in memory. A file that
- * turns out shorter than it was promised here is a final WEIR_ETRUNCATED; bytes that are appended meanwhile are not read.
+ * A source of a part of a regular file, in pieces of at most 64 KiB. What is in the page cache is read at once, what is not
+ * by a thread of the offload pool while the fiber waits (with deadline 0: WEIR_EAGAIN, and the kernel is told to fetch it).
+ * Where the sink allows, the bytes go from the page cache to it inside the kernel; that way the loop waits for the disk.
+ * A file that turns out shorter than it was promised here is a final WEIR_ETRUNCATED; bytes that are appended meanwhile are
+ * not read.
  *
  * fd      given: closed by weir_source_destroy(), and when this call fails. Its file offset is changed.
  * length  in bytes, 0 included, or WEIR_FILE_REST.
@@ -59,7 +61,8 @@ WEIR_API WEIR_NODISCARD int weir_channel_pair(size_t limit_bytes, struct weir_si
 
 /**
  * What generates a stream: emits into `out` and ends it with weir_end(). It may block in any call. Once the source is
- * cancelled or destroyed its emits answer WEIR_ECLOSED and every other wait WEIR_ECANCELED, and it should return.
+ * cancelled or destroyed every wait answers WEIR_ECANCELED and every emit WEIR_ECLOSED or WEIR_ECANCELED, and it should
+ * return.
  *
  * out  borrowed until it returns.
  *

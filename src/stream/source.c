@@ -50,12 +50,17 @@ struct weir_error weir__stream_error(int code, enum weir_side side, const char *
         break;
     case WEIR_ENOMEM:
         error.side = WEIR_SIDE_SELF;
+        error.reason = WEIR_REASON_LIMIT;
+        break;
+    case WEIR_ECLOSED:
+        error.reason = WEIR_REASON_FIN;
         break;
     case WEIR_EINVAL:
         error.side = WEIR_SIDE_SELF;
         error.reason = WEIR_REASON_HANDLER;
         break;
     case WEIR_ERESET:
+    case WEIR_EIO:
         error.reason = WEIR_REASON_RESET;
         break;
     case WEIR_ESTALLED:

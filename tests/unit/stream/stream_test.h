@@ -3,11 +3,13 @@
 #define WEIR_TESTS_STREAM_TEST_H
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,6 +20,7 @@
 #include "base/stall.h"
 #include "bytes/budget.h"
 #include "rt/loop.h"
+#include "rt/offload.h"
 #include "rt/scope.h"
 #include "stream/stream.h"
 #include "stream/wait.h"
@@ -68,6 +71,7 @@ static inline bool world_run(struct world *world, void (*fn)(void *arg), void *a
     if (weir__loop_create(world_clock, &world->clock_us, &world->loop) == 0) {
         started = weir__fiber_start(world->loop, world_main, &job, NULL) == 0;
         weir__loop_run_until_idle(world->loop);
+        weir__offload_stop();
         weir__loop_destroy(world->loop);
     }
     assert_int_equal(weir__alloc_live(), world->live_before);
@@ -225,6 +229,26 @@ static inline uint32_t roll(uint64_t *seed, uint32_t below)
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return (uint32_t)((z ^ (z >> 31)) >> 32) % below;
+}
+
+static uint64_t seed_now; /* of the running program; 0: none */
+
+static void name_the_seed(int signal_number)
+{
+    char text[64];
+    int len = snprintf(text, sizeof(text), "WEIR_SEED=%llu\n", (unsigned long long)seed_now);
+
+    if (seed_now != 0 && write(2, text, (size_t)len) < 0) {
+        _exit(1);
+    }
+    signal(signal_number, SIG_DFL);
+}
+
+/* A failed claim ends the process where it stands: cmocka's usual way is a jump off a fiber's stack. */
+__attribute__((constructor)) static void abort_on_failure(void)
+{
+    setenv("CMOCKA_TEST_ABORT", "1", 0);
+    signal(SIGABRT, name_the_seed);
 }
 
 /* WEIR_SEED, or 0. */
