@@ -109,7 +109,7 @@ static void fill_legs(struct gw_journal *journal, struct gw_record *record)
 
 static void write_record(struct gw_gateway *gateway, const struct gw_record *record)
 {
-    char line[GW_LINE_BYTES];
+    static __thread char line[GW_LINE_BYTES]; /* nothing suspends while it is in use */
     size_t len = gw_record_format(record, line, sizeof(line));
 
     if (len > 0) {
