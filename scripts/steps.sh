@@ -3,7 +3,7 @@
 # The steps of ./check, one function each, run from the root of the tree in a process of its own with output to a log.
 # A step reports with `counted`, and fails by its exit status. Set by ./check: $step, $counts, $reports.
 
-plain_steps=(layers banned words format headers release symbols e2e asan e2e-asan corpus)
+plain_steps=(layers banned words format headers release symbols docs e2e asan e2e-asan corpus)
 slow_steps=(tsan valgrind failalloc clang-release gcc-asan fuzz demo)
 
 # counted PASSED FAILED [NOTE]: adds to what the step has counted.
@@ -198,6 +198,12 @@ exported() {
 step_symbols() {
     build release || return 1
     lint exported build/release/libweir.so
+}
+
+# What the documents show compiles against the library, and equals the examples it is taken from.
+step_docs() {
+    build release || return 1
+    lint scripts/check-docs build/release
 }
 
 step_e2e() {
