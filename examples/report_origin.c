@@ -64,11 +64,10 @@ static size_t pace_piece(const struct pace *pace)
     return piece > 0 ? (size_t)piece : 1;
 }
 
-/* Waits until that many more bytes are due. */
-static int pace_wait(struct pace *pace, size_t bytes)
+/* Waits until what has gone so far is due. */
+static int pace_wait(struct pace *pace)
 {
-    pace->bytes += bytes;
-    if (pace->rate == 0) {
+    if (pace->rate == 0 || pace->bytes == 0) {
         return 0;
     }
     return weir_sleep(pace->begin + (int64_t)((double)pace->bytes * 1000.0 / (double)pace->rate));
@@ -148,7 +147,10 @@ static int send_rows(struct weir_req *req, struct report *report, uint64_t bytes
         size_t len = left < piece ? (size_t)left : piece;
         struct weir_chunk *chunk = NULL;
 
-        r = weir_chunk_create(len, &chunk);
+        r = pace_wait(&pace);
+        if (r == 0) {
+            r = weir_chunk_create(len, &chunk);
+        }
         if (r == 0) {
             report_read(report, weir_chunk_data(chunk), len);
             r = weir_emit_take(out, chunk, -1);
@@ -156,7 +158,7 @@ static int send_rows(struct weir_req *req, struct report *report, uint64_t bytes
         if (r == 0) {
             atomic_fetch_add_explicit(&counts.bytes_out, len, memory_order_relaxed);
             left -= len;
-            r = pace_wait(&pace, len);
+            pace.bytes += len;
         }
     }
     return r;
@@ -380,11 +382,10 @@ static int take_upload(struct weir_req *req)
         return WEIR_ENOMEM;
     }
     while ((r = weir_next(weir_req_body(req), -1, &chunk)) > 0) {
-        size_t len = weir_chunk_len(chunk);
-
-        gnutls_hash(hash, weir_chunk_view(chunk).data, len);
+        gnutls_hash(hash, weir_chunk_view(chunk).data, weir_chunk_len(chunk));
+        pace.bytes += weir_chunk_len(chunk);
         chunk = weir_chunk_unref(chunk);
-        r = pace_wait(&pace, len);
+        r = pace_wait(&pace);
         if (r < 0) {
             break;
         }

@@ -50,7 +50,7 @@ class Setting:
             self._wait(self.origin, self.origin_port, 'origin.log')
             self.gateway_port = free_port(gateway_port)
             self.gateway_command = ['cli/weir', 'proxy', '--listen', f'127.0.0.1:{self.gateway_port}', '--to',
-                                    f'http://127.0.0.1:{self.origin_port}', '--keys', self.keys_path]
+                                    f'http://127.0.0.1:{self.origin_port}', '--keys', self.keys_path, '--set', 'shutdown.grace=1s']
             self.gateway = self._start('gateway.log', *self.gateway_command)
             self._wait(self.gateway, self.gateway_port, 'gateway.log')
         except BaseException:
