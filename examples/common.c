@@ -138,7 +138,7 @@ int example_main(int argc, char **argv, const struct example *example)
 {
     struct settings settings = {.host = "127.0.0.1", .port = 8000};
 
-    for (int i = 1; i < argc; i++) {
+    for (int i = 1; i < argc; i += 2) {
         int r = WEIR_EINVAL;
 
         if (strcmp(argv[i], "--help") == 0) {
@@ -158,7 +158,6 @@ int example_main(int argc, char **argv, const struct example *example)
             usage(stderr, example);
             return 2;
         }
-        i++;
     }
     return serve(example, &settings) < 0 ? 1 : 0;
 }

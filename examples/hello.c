@@ -20,12 +20,11 @@ static int hello(struct weir_req *req)
     return weir_reply_bytes(req, 200, NULL, "text/plain", weir_str("hello\n"));
 }
 
-/* The pipe reads the request no faster than the client takes the reply: memory stays flat whatever the size. */
-static int echo(struct weir_req *req)
+/* Mirrors the body's type and length. */
+static int begin_echo(struct weir_req *req, struct weir_sink **ret)
 {
     struct weir_view type = weir_req_field(req, "Content-Type");
     struct weir_fields *fields = NULL;
-    struct weir_sink *out = NULL;
     int r = weir_fields_create(&fields);
 
     if (r == 0) {
@@ -35,17 +34,37 @@ static int echo(struct weir_req *req)
     }
     if (r == 0) {
         r = weir_stream_begin(req, 200, fields,
-                              weir_req_has_body(req) ? weir_req_body_length(req) : 0, &out);
+                              weir_req_has_body(req) ? weir_req_body_length(req) : 0, ret);
     }
+    weir_fields_destroy(fields);
+    return r;
+}
+
+/* The pipe reads the request no faster than the client takes the reply: memory stays flat whatever the size. */
+static int echo(struct weir_req *req)
+{
+    struct weir_source *body = weir_req_body(req);
+    struct weir_chunk *first = NULL;
+    struct weir_sink *out = NULL;
+    /* A first read, which does not wait: it tells a client that asked (Expect: 100-continue) to send its body, and that
+     * has to come before the reply. */
+    int r = weir_next(body, 0, &first);
+
+    if (r < 0 && r != WEIR_EAGAIN) {
+        return r;
+    }
+    r = begin_echo(req, &out);
+    if (r == 0 && first != NULL) {
+        r = weir_emit(out, first, -1);
+    }
+    weir_chunk_unref(first);
     if (r == 0) {
-        r = weir_pipe(weir_req_body(req), out, &(struct weir_pipe_opts){.keep_sink_open = true},
-                      NULL);
+        r = weir_pipe(body, out, &(struct weir_pipe_opts){.keep_sink_open = true}, NULL);
     }
     if (r == 0) {
         r = weir_end(out, weir_req_trailers(req));
     }
     weir_sink_destroy(out);
-    weir_fields_destroy(fields);
     return r;
 }
 

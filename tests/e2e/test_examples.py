@@ -71,14 +71,73 @@ def test_report_framings(origin):
         assert b"," in response.body[:200]
 
 
-def test_mega_is_one_chunk(origin):
-    with harness.Client(origin.port, 30) as client:
+def test_mega_is_one_chunk(mega):
+    """The library cuts what it is given; a listener beside it sends the giant chunk."""
+    with harness.Client(mega.mega_port, 30) as client:
         client.request("GET", "/mega?mb=2")
         octets = b""
         while not octets.endswith(b"0\r\n\r\n"):
             octets += client.sock.recv(1 << 20)
-    size = octets.split(b"\r\n\r\n", 1)[1].split(b"\r\n")[0]
-    assert int(size.split(b";")[0], 16) in (2_000_000, 2 << 20)
+    head, rest = octets.split(b"\r\n\r\n", 1)
+    size, rest = rest.split(b"\r\n", 1)
+    assert b"chunked" in head and int(size, 16) == 2 << 20
+    told = json.loads(bytes(harness.fetch(mega.port, "GET", "/mega/sha256?mb=2").body))
+    assert told["sha256"] == hashlib.sha256(rest[:2 << 20]).hexdigest()
+    response = harness.fetch(mega.port, "GET", "/mega?mb=2")
+    assert response.complete and bytes(response.body) == rest[:2 << 20]
+
+
+def test_report_is_what_its_hash_says(origin):
+    for seed in (0, 7):
+        told = json.loads(bytes(harness.fetch(origin.port, "GET", f"/report/sha256?mb=2&seed={seed}").body))
+        response = harness.fetch(origin.port, "GET", f"/report?mb=2&seed={seed}")
+        assert response.complete and response.body_bytes == told["bytes"] == 2 << 20
+        assert hashlib.sha256(bytes(response.body)).hexdigest() == told["sha256"]
+
+
+def test_report_that_fails_is_never_whole(origin):
+    for query in ("after=100000", "after=100000&chunked=1"):
+        response = harness.fetch(origin.port, "GET", f"/fail?{query}")
+        assert not response.complete
+        assert response.body_bytes <= 100000
+
+
+def started(name):
+    import conftest
+    conftest.need("weir")
+    return harness.example(name)
+
+
+def test_clock_ticks():
+    with started("clock") as program:
+        response = harness.fetch(program.port, "GET", "/?count=3&interval_ms=10")
+        assert response.get("content-type") == "text/event-stream"
+        events = bytes(response.body).decode().split("\n\n")[:-1]
+        assert [event.split("\n")[:2] for event in events] == [
+            ["event: tick", f"id: {n}"] for n in (1, 2, 3)]
+
+
+def test_chat_relays_and_stops():
+    with started("chat") as program:
+        response = harness.fetch(program.port, "POST", "/?delay_ms=5", body=b"a bc")
+        assert bytes(response.body) == (b"data: You\n\ndata:  asked:\n\ndata:  a\n\ndata:  bc\n\n"
+                                        b"event: done\ndata: \n\n")
+        client = harness.Client(program.port)
+        client.request("POST", "/?delay_ms=60000", body=b"never said")
+        client.read_head()
+        client.close()
+        harness.wait_until(lambda: json.loads(bytes(harness.fetch(program.port, "GET", "/stats").body)) == {
+            "running": 0, "finished": 1, "canceled": 1}, 2, "the thread to stop")
+        assert harness.fetch(program.port, "GET", "/").status == 405
+        assert harness.fetch(program.port, "POST", "/", body=b"x" * 20000).status == 413
+
+
+def test_slow_source_ends_and_fails():
+    with started("slow_source") as program:
+        response = harness.fetch(program.port, "GET", "/?lines=3&interval_ms=5")
+        assert response.complete and bytes(response.body) == b"line 1 of 3\nline 2 of 3\nline 3 of 3\n"
+        response = harness.fetch(program.port, "GET", "/?lines=3&interval_ms=5&fail_at=3")
+        assert not response.complete and bytes(response.body) == b"line 1 of 3\nline 2 of 3\n"
 
 
 def test_origin_notices_who_leaves(origin):
