@@ -275,6 +275,43 @@ static int back(struct weir__stream *stream, int r)
     return r;
 }
 
+/* Tells the wire, once, that the outgoing body is broken off; the story goes with it. */
+static void break_off(struct weir__stream *stream, enum weir_reason reason)
+{
+    if (stream->broken_off) {
+        return;
+    }
+    stream->broken_off = true;
+    if (stream->gone != WEIR_REASON_NONE) {
+        reason = (enum weir_reason)stream->gone;
+    }
+    stream->ops->abort(stream, reason);
+    weir__stall_end(&stream->clock, weir__loop_clock_us(stream->loop));
+}
+
+/* The same for the result of a call that failed. */
+static void break_off_for(struct weir__stream *stream, int r)
+{
+    switch (r) {
+    case WEIR_ESTALLED:
+        break_off(stream, WEIR_REASON_STALL);
+        break;
+    case WEIR_ETIMEDOUT:
+        break_off(stream, WEIR_REASON_TIMEOUT);
+        break;
+    case WEIR_ECANCELED:
+        break_off(stream, WEIR_REASON_CANCELED);
+        break;
+    case WEIR_ENOMEM:
+    case WEIR_EBUDGET:
+        break_off(stream, WEIR_REASON_LIMIT);
+        break;
+    default:
+        break_off(stream, WEIR_REASON_HANDLER);
+        break;
+    }
+}
+
 static int peer_state(struct weir__stream *stream)
 {
     if (stream->gone != WEIR_REASON_NONE) {
@@ -392,7 +429,7 @@ static int out_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
             stream->out_left -= len;
         }
     } else if (r != WEIR_EFLOW) {
-        stream->ops->abort(stream, WEIR_REASON_HANDLER);
+        break_off_for(stream, r);
     }
     return r;
 }
@@ -441,12 +478,11 @@ static int out_end(void *state, struct weir_fields *trailers)
     struct weir__stream *stream = state;
     int r;
 
-    if (!stream->drop_body && stream->out_left != WEIR_LENGTH_UNKNOWN && stream->out_left > 0) {
-        stream->broken = WEIR_REASON_HANDLER;
-        stream->ops->abort(stream, WEIR_REASON_HANDLER);
-        return WEIR_ESTATE;
-    }
     r = peer_state(stream);
+    if (r == 0 && !stream->drop_body && stream->out_left != WEIR_LENGTH_UNKNOWN && stream->out_left > 0) {
+        stream->broken = WEIR_REASON_HANDLER;
+        r = WEIR_ESTATE;
+    }
     if (r == 0) {
         r = stream->ops->end(stream, trailers);
     }
@@ -454,7 +490,7 @@ static int out_end(void *state, struct weir_fields *trailers)
         r = flush_all(stream);
     }
     if (r < 0) {
-        stream->ops->abort(stream, WEIR_REASON_CANCELED);
+        break_off_for(stream, r);
     } else {
         stream->ended = true;
     }
@@ -466,8 +502,7 @@ static void out_abort(void *state, enum weir_reason reason)
 {
     struct weir__stream *stream = state;
 
-    stream->ops->abort(stream, reason);
-    weir__stall_end(&stream->clock, weir__loop_clock_us(stream->loop));
+    break_off(stream, reason);
     weir__stream_writable(stream);
 }
 
@@ -512,7 +547,7 @@ static int out_take_fd(void *state, int pipe_fd, size_t bytes, int64_t deadline)
         }
     }
     if (r < 0) {
-        stream->ops->abort(stream, WEIR_REASON_CANCELED);
+        break_off_for(stream, r);
     }
     return back(stream, r);
 }
