@@ -12,6 +12,8 @@
 #include "bytes/chunk.h"
 
 #define RATE_SPAN_US 30000000 /* min_rate looks at so much time of being the cause */
+#define FAIR_ITEMS 64         /* a fiber that never has to wait yields after so many, or so many bytes */
+#define FAIR_BYTES (256u << 10)
 
 static void mark(struct weir__stream *stream, enum weir__stall_state state)
 {
@@ -68,6 +70,17 @@ void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int
     }
 }
 
+/* Lets the loop turn now and then although nothing made the fiber wait. */
+static void be_fair(struct weir__stream *stream, size_t bytes, int64_t deadline)
+{
+    stream->fair_items++;
+    stream->fair_bytes += bytes < FAIR_BYTES ? (uint32_t)bytes : FAIR_BYTES;
+    if (deadline != 0 && (stream->fair_items >= FAIR_ITEMS || stream->fair_bytes >= FAIR_BYTES)) {
+        stream->fair_items = stream->fair_bytes = 0;
+        weir__fiber_yield();
+    }
+}
+
 /* A slow peer that still trickles: counts the time it was the cause, and what it moved meanwhile. */
 static int judge_rate(struct weir__stream *stream, int64_t waited_us, uint64_t bytes)
 {
@@ -121,6 +134,7 @@ static int wait_body(struct weir__stream *stream, int64_t deadline, int64_t sinc
     if (deadline == 0) {
         return WEIR_EAGAIN;
     }
+    stream->fair_items = stream->fair_bytes = 0;
     r = wait_in(&stream->reader, deadline, since_us, gap_ms);
     if (r == WEIR_ESTALLED) {
         stream->broken = WEIR_REASON_TIMEOUT;
@@ -163,6 +177,7 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
         stream->before_read(stream);
         stream->before_read = NULL;
     }
+    be_fair(stream, 0, deadline);
     for (;;) {
         int r = stream->ops->read(stream, max_bytes, ret);
 
@@ -173,6 +188,7 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
                 *ret = weir_chunk_unref(*ret);
                 return r;
             }
+            stream->fair_bytes += (uint32_t)weir_chunk_len(*ret);
             return 1;
         }
         if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE || stream->body.cancelled) {
@@ -331,6 +347,7 @@ static int wait_out(struct weir__stream *stream, int64_t deadline, enum weir__st
     }
     mark(stream, cause);
     began_us = stream->clock.since_us;
+    stream->fair_items = stream->fair_bytes = 0;
     r = wait_in(&stream->writer, deadline, since_us, stream->limits->write_stall_ms);
     mark(stream, WEIR__STALL_HELD);
     if (r == 0 && judge_rate(stream, stream->clock.since_us - began_us, stream->out_bytes) < 0) {
@@ -412,8 +429,10 @@ static int out_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
 {
     struct weir__stream *stream = state;
     size_t len = weir_chunk_len(chunk);
-    int r = peer_state(stream);
+    int r;
 
+    be_fair(stream, len, deadline);
+    r = peer_state(stream);
     if (r == 0 && stream->out_left != WEIR_LENGTH_UNKNOWN && len > stream->out_left) {
         stream->broken = WEIR_REASON_HANDLER;
         r = WEIR_ELIMIT;

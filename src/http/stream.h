@@ -89,6 +89,7 @@ struct weir__stream {
     int64_t first_byte_us;        /* when the incoming body began; 0: not yet */
     int64_t slow_since_bytes;     /* min_rate: the peer's bytes when its present span began */
     int64_t slow_us;              /* min_rate: how long the peer was the cause in it */
+    uint32_t fair_items, fair_bytes; /* moved since the fiber last let the others run */
     struct weir_fields *trailers; /* of the incoming body, after its end */
     uint8_t gone;                 /* enum weir_reason: why the peer has left; 0: it is there */
     uint8_t broken;               /* enum weir_reason: why a direction failed, for explain() */
