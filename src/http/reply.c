@@ -123,7 +123,8 @@ int weir_reply_source_take(struct weir_req *req, int status, struct weir_fields 
     int r = source != NULL ? weir_stream_begin(req, status, fields, length, &sink) : WEIR_EINVAL;
 
     if (r == 0) {
-        r = weir_pipe(source, sink, NULL, NULL);
+        /* A body that nobody will see is not made either. */
+        r = req->stream->drop_body ? weir_end(sink, NULL) : weir_pipe(source, sink, NULL, NULL);
         weir_sink_destroy(sink);
     }
     weir_source_destroy(source);
