@@ -59,10 +59,17 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
                      struct weir_view body)
 {
     struct weir_fields *own = NULL;
+    struct weir_chunk *first = NULL;
     struct weir_sink *sink;
+    size_t first_len = body.len < WEIR_CHUNK_BYTES ? body.len : WEIR_CHUNK_BYTES;
     int r = 0;
 
-    if (type != NULL) {
+    /* Before the head, so that a lack of memory is still a status. */
+    if (first_len > 0 && !has_no_body(req, status)) {
+        r = weir_chunk_copy(weir_bytes(body.data, first_len), &first);
+    }
+
+    if (r == 0 && type != NULL) {
         r = weir_fields_create(&own);
         for (size_t i = 0; r == 0 && i < weir_fields_count(fields); i++) {
             struct weir_field field = weir_fields_at(fields, i);
@@ -78,9 +85,15 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
     }
     weir_fields_destroy(own);
     if (r < 0) {
+        weir_chunk_unref(first);
         return r;
     }
-    r = weir_emit_bytes(sink, body, -1);
+    if (first != NULL) {
+        r = weir_emit_take(sink, first, -1);
+        if (r == 0) {
+            r = weir_emit_bytes(sink, weir_bytes(body.data + first_len, body.len - first_len), -1);
+        }
+    }
     if (r == 0) {
         r = weir_end(sink, NULL);
     }
@@ -123,7 +136,8 @@ int weir_reply_source_take(struct weir_req *req, int status, struct weir_fields 
     int r = source != NULL ? weir_stream_begin(req, status, fields, length, &sink) : WEIR_EINVAL;
 
     if (r == 0) {
-        r = weir_pipe(source, sink, NULL, NULL);
+        /* A body that nobody will see is not made either. */
+        r = req->stream->drop_body ? weir_end(sink, NULL) : weir_pipe(source, sink, NULL, NULL);
         weir_sink_destroy(sink);
     }
     weir_source_destroy(source);

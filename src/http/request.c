@@ -25,7 +25,8 @@ static void conclude(struct weir_req *req, int r)
 
         WEIR_IGNORE(weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
     }
-    if (stream->begun && stream->out.final == WEIR__OPEN) {
+    /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
+    if (stream->out.final != 0 && !stream->out.aborted) {
         weir_abort(&stream->out, WEIR_REASON_HANDLER);
     }
 }

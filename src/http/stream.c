@@ -12,6 +12,8 @@
 #include "bytes/chunk.h"
 
 #define RATE_SPAN_US 30000000 /* min_rate looks at so much time of being the cause */
+#define FAIR_ITEMS 64         /* a fiber that never has to wait yields after so many, or so many bytes */
+#define FAIR_BYTES (256u << 10)
 
 static void mark(struct weir__stream *stream, enum weir__stall_state state)
 {
@@ -68,6 +70,17 @@ void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int
     }
 }
 
+/* Lets the loop turn now and then although nothing made the fiber wait. */
+static void be_fair(struct weir__stream *stream, size_t bytes, int64_t deadline)
+{
+    stream->fair_items++;
+    stream->fair_bytes += bytes < FAIR_BYTES ? (uint32_t)bytes : FAIR_BYTES;
+    if (deadline != 0 && (stream->fair_items >= FAIR_ITEMS || stream->fair_bytes >= FAIR_BYTES)) {
+        stream->fair_items = stream->fair_bytes = 0;
+        weir__fiber_yield();
+    }
+}
+
 /* A slow peer that still trickles: counts the time it was the cause, and what it moved meanwhile. */
 static int judge_rate(struct weir__stream *stream, int64_t waited_us, uint64_t bytes)
 {
@@ -121,6 +134,7 @@ static int wait_body(struct weir__stream *stream, int64_t deadline, int64_t sinc
     if (deadline == 0) {
         return WEIR_EAGAIN;
     }
+    stream->fair_items = stream->fair_bytes = 0;
     r = wait_in(&stream->reader, deadline, since_us, gap_ms);
     if (r == WEIR_ESTALLED) {
         stream->broken = WEIR_REASON_TIMEOUT;
@@ -163,6 +177,7 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
         stream->before_read(stream);
         stream->before_read = NULL;
     }
+    be_fair(stream, 0, deadline);
     for (;;) {
         int r = stream->ops->read(stream, max_bytes, ret);
 
@@ -173,6 +188,7 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
                 *ret = weir_chunk_unref(*ret);
                 return r;
             }
+            stream->fair_bytes += (uint32_t)weir_chunk_len(*ret);
             return 1;
         }
         if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE || stream->body.cancelled) {
@@ -275,6 +291,43 @@ static int back(struct weir__stream *stream, int r)
     return r;
 }
 
+/* Tells the wire, once, that the outgoing body is broken off; the story goes with it. */
+static void break_off(struct weir__stream *stream, enum weir_reason reason)
+{
+    if (stream->broken_off) {
+        return;
+    }
+    stream->broken_off = true;
+    if (stream->gone != WEIR_REASON_NONE) {
+        reason = (enum weir_reason)stream->gone;
+    }
+    stream->ops->abort(stream, reason);
+    weir__stall_end(&stream->clock, weir__loop_clock_us(stream->loop));
+}
+
+/* The same for the result of a call that failed. */
+static void break_off_for(struct weir__stream *stream, int r)
+{
+    switch (r) {
+    case WEIR_ESTALLED:
+        break_off(stream, WEIR_REASON_STALL);
+        break;
+    case WEIR_ETIMEDOUT:
+        break_off(stream, WEIR_REASON_TIMEOUT);
+        break;
+    case WEIR_ECANCELED:
+        break_off(stream, WEIR_REASON_CANCELED);
+        break;
+    case WEIR_ENOMEM:
+    case WEIR_EBUDGET:
+        break_off(stream, WEIR_REASON_LIMIT);
+        break;
+    default:
+        break_off(stream, WEIR_REASON_HANDLER);
+        break;
+    }
+}
+
 static int peer_state(struct weir__stream *stream)
 {
     if (stream->gone != WEIR_REASON_NONE) {
@@ -294,6 +347,7 @@ static int wait_out(struct weir__stream *stream, int64_t deadline, enum weir__st
     }
     mark(stream, cause);
     began_us = stream->clock.since_us;
+    stream->fair_items = stream->fair_bytes = 0;
     r = wait_in(&stream->writer, deadline, since_us, stream->limits->write_stall_ms);
     mark(stream, WEIR__STALL_HELD);
     if (r == 0 && judge_rate(stream, stream->clock.since_us - began_us, stream->out_bytes) < 0) {
@@ -375,8 +429,10 @@ static int out_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
 {
     struct weir__stream *stream = state;
     size_t len = weir_chunk_len(chunk);
-    int r = peer_state(stream);
+    int r;
 
+    be_fair(stream, len, deadline);
+    r = peer_state(stream);
     if (r == 0 && stream->out_left != WEIR_LENGTH_UNKNOWN && len > stream->out_left) {
         stream->broken = WEIR_REASON_HANDLER;
         r = WEIR_ELIMIT;
@@ -392,7 +448,7 @@ static int out_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
             stream->out_left -= len;
         }
     } else if (r != WEIR_EFLOW) {
-        stream->ops->abort(stream, WEIR_REASON_HANDLER);
+        break_off_for(stream, r);
     }
     return r;
 }
@@ -441,12 +497,11 @@ static int out_end(void *state, struct weir_fields *trailers)
     struct weir__stream *stream = state;
     int r;
 
-    if (!stream->drop_body && stream->out_left != WEIR_LENGTH_UNKNOWN && stream->out_left > 0) {
-        stream->broken = WEIR_REASON_HANDLER;
-        stream->ops->abort(stream, WEIR_REASON_HANDLER);
-        return WEIR_ESTATE;
-    }
     r = peer_state(stream);
+    if (r == 0 && !stream->drop_body && stream->out_left != WEIR_LENGTH_UNKNOWN && stream->out_left > 0) {
+        stream->broken = WEIR_REASON_HANDLER;
+        r = WEIR_ESTATE;
+    }
     if (r == 0) {
         r = stream->ops->end(stream, trailers);
     }
@@ -454,7 +509,7 @@ static int out_end(void *state, struct weir_fields *trailers)
         r = flush_all(stream);
     }
     if (r < 0) {
-        stream->ops->abort(stream, WEIR_REASON_CANCELED);
+        break_off_for(stream, r);
     } else {
         stream->ended = true;
     }
@@ -466,8 +521,7 @@ static void out_abort(void *state, enum weir_reason reason)
 {
     struct weir__stream *stream = state;
 
-    stream->ops->abort(stream, reason);
-    weir__stall_end(&stream->clock, weir__loop_clock_us(stream->loop));
+    break_off(stream, reason);
     weir__stream_writable(stream);
 }
 
@@ -512,7 +566,7 @@ static int out_take_fd(void *state, int pipe_fd, size_t bytes, int64_t deadline)
         }
     }
     if (r < 0) {
-        stream->ops->abort(stream, WEIR_REASON_CANCELED);
+        break_off_for(stream, r);
     }
     return back(stream, r);
 }

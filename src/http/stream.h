@@ -50,7 +50,8 @@ struct weir__proto_ops {
     int (*end)(struct weir__stream *stream, struct weir_fields *trailers);
     /* Sends what is queued: 0 when nothing is left, WEIR_EAGAIN as of room(). */
     int (*flush)(struct weir__stream *stream, enum weir__stall_state *ret_cause);
-    /* Makes the end visibly broken. */
+    /* Makes the end visibly broken. Called at most once, never after a clean end; also before begin() when not even a
+     * head can be had, and also of a peer that is gone. */
     void (*abort)(struct weir__stream *stream, enum weir_reason reason);
 
     /* -- incoming -- */
@@ -88,12 +89,14 @@ struct weir__stream {
     int64_t first_byte_us;        /* when the incoming body began; 0: not yet */
     int64_t slow_since_bytes;     /* min_rate: the peer's bytes when its present span began */
     int64_t slow_us;              /* min_rate: how long the peer was the cause in it */
+    uint32_t fair_items, fair_bytes; /* moved since the fiber last let the others run */
     struct weir_fields *trailers; /* of the incoming body, after its end */
     uint8_t gone;                 /* enum weir_reason: why the peer has left; 0: it is there */
     uint8_t broken;               /* enum weir_reason: why a direction failed, for explain() */
     bool begun;                   /* the final head is queued */
     bool drop_body;               /* HEAD, 204, 304: the outgoing body is accepted and dropped */
     bool ended;                   /* the end is queued */
+    bool broken_off;              /* the wire was told to abort */
     int native;                   /* the kernel's or the peer's own code behind `gone` or `broken` */
     void *owner;                  /* struct weir_req or struct weir_exchange */
     void (*on_gone)(struct weir__stream *stream); /* NULL: nobody */

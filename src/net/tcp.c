@@ -156,22 +156,28 @@ static void judge(struct weir__tcp *tcp)
 
 int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room)
 {
-    uint32_t bound;
+    uint32_t bound, enough;
+    uint64_t unsent;
 
     judge(tcp);
     bound = tcp->fast ? tcp->pace->fast_bytes : tcp->pace->slow_bytes;
-    /* The kernel is asked only when what was sent since could have filled it. */
-    if (tcp->unsent + (tcp->sent - tcp->unsent_at) >= bound) {
-        int unsent = 0;
+    /* The kernel wakes a writer when less than half of the bound is unsent. */
+    enough = tcp->fast ? bound : bound / 2;
+    /* It is asked only when what was sent since could have filled that. */
+    unsent = tcp->unsent + (tcp->sent - tcp->unsent_at);
+    if (unsent >= enough) {
+        int now = 0;
 
-        ioctl(tcp->watch.fd, SIOCOUTQNSD, &unsent);
-        tcp->unsent = (uint32_t)unsent;
+        ioctl(tcp->watch.fd, SIOCOUTQNSD, &now);
+        tcp->unsent = (uint32_t)now;
         tcp->unsent_at = tcp->sent;
-        if (tcp->unsent >= bound) {
+        unsent = tcp->unsent;
+        if (unsent >= enough) {
             return WEIR_EAGAIN;
         }
     }
-    *ret_room = tcp->fast ? tcp->pace->fast_chunk : tcp->pace->slow_bytes;
+    /* Beyond the bound the kernel would take a part of a write only, and the rest would lie in our memory. */
+    *ret_room = tcp->fast ? tcp->pace->fast_chunk : (size_t)(bound - unsent);
     return 0;
 }
 
@@ -189,11 +195,12 @@ int weir__tcp_wait_room(struct weir__tcp *tcp, int64_t deadline_us, size_t *ret_
     if (r == 0) {
         return 0;
     }
-    weir__tcp_arm_writable(tcp);
-    r = weir__watch_wait_writable(&tcp->watch, deadline_us);
-    if (r == 0) {
-        judge(tcp);
-        *ret_room = tcp->fast ? tcp->pace->fast_chunk : tcp->pace->slow_bytes;
+    do {
+        weir__tcp_arm_writable(tcp);
+        r = weir__watch_wait_writable(&tcp->watch, deadline_us);
+    } while (r == 0 && !(tcp->watch.ready & WEIR__PEER_GONE) && weir__tcp_room(tcp, ret_room) < 0);
+    if (r == 0 && (tcp->watch.ready & WEIR__PEER_GONE)) {
+        *ret_room = tcp->pace->slow_bytes; /* the write will tell */
     }
     return r;
 }
