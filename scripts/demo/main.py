@@ -60,7 +60,7 @@ class Tally:
             if tcp.peer_port == self.setting.origin_port:
                 now[tcp.local_port, tcp.peer_port] = (tcp.received, 0)
             elif tcp.local_port == self.setting.gateway_port:
-                now[tcp.local_port, tcp.peer_port] = (0, tcp.acked)
+                now[tcp.local_port, tcp.peer_port] = (0, tcp.sent)
                 streams += 1
             else:
                 continue

@@ -78,7 +78,7 @@ class Samples:
             if tcp.peer_port == self.setting.origin_port:
                 upstream[tcp.local_port] = tcp.received - self.before.get(tcp.local_port, 0)
             elif tcp.local_port == self.setting.gateway_port:
-                downstream[tcp.peer_port] = tcp.acked
+                downstream[tcp.peer_port] = tcp.sent
             else:
                 continue
             kernel += tcp.memory

@@ -4,9 +4,10 @@ import socket
 import struct
 from collections import namedtuple
 
-# received, acked: bytes of data since the connection began, counted by the kernel.
+# received, sent: bytes of data since the connection began, counted by the kernel; sent has left for the peer, and what
+# had to be sent again counts once.
 # memory: what the socket holds in the kernel now.
-Tcp = namedtuple('Tcp', 'local_port peer_port received acked memory')
+Tcp = namedtuple('Tcp', 'local_port peer_port received sent memory')
 
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
@@ -14,7 +15,7 @@ NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST_DUMP = 0x301
 INFO, SKMEMINFO = 2, 7                # attributes, and the bits (n - 1) that ask for them
 STATES = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9   # established, FIN_WAIT1 and 2, CLOSE_WAIT, LAST_ACK
-BYTES_ACKED, BYTES_RECEIVED = 120, 128                # offsets in struct tcp_info
+BYTES_RECEIVED, BYTES_SENT = 128, 200                 # offsets in struct tcp_info; the bytes sent again follow
 
 
 class Sockets:
@@ -37,24 +38,31 @@ class Sockets:
                     return found
                 if kind == NLMSG_ERROR:
                     raise OSError('the kernel does not list its sockets (sock_diag)')
-                found.append(self._parse(data, at + 16, at + size))
+                tcp = self._parse(data, at + 16, at + size)
+                if tcp is not None:
+                    found.append(tcp)
                 at += size + 3 & ~3
 
     @staticmethod
     def _parse(data, at, end):
+        """None for one that is on its way out: the kernel has forgotten what it carried."""
         local_port, peer_port = struct.unpack_from('>HH', data, at + 4)
-        received = acked = memory = 0
+        received = sent = memory = 0
+        known = False
         at += 72
         while at + 4 <= end:
             size, kind = struct.unpack_from('=HH', data, at)
             if kind == INFO:
-                acked, received = struct.unpack_from('=QQ', data, at + 4 + BYTES_ACKED)
+                known = True
+                received, = struct.unpack_from('=Q', data, at + 4 + BYTES_RECEIVED)
+                sent, again = struct.unpack_from('=QQ', data, at + 4 + BYTES_SENT)
+                sent -= again
             elif kind == SKMEMINFO:
                 # rmem_alloc, rcvbuf, wmem_alloc, sndbuf, fwd_alloc, wmem_queued, ...
                 words = struct.unpack_from('=6I', data, at + 4)
                 memory = words[0] + words[4] + words[5]
             at += size + 3 & ~3
-        return Tcp(local_port, peer_port, received, acked, memory)
+        return Tcp(local_port, peer_port, received, sent, memory) if known else None
 
 
 def rss_bytes(pid):
