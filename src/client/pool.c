@@ -153,7 +153,8 @@ static bool is_reusable(struct weir__client_conn *conn)
 {
     struct weir__h1_wire *wire = &conn->wire;
 
-    return wire->keep && wire->in_done && wire->out_ended && wire->in == NULL && wire->pending == NULL &&
+    /* One that was let grow for a fast reader would let its next body run megabytes ahead of a slow one. */
+    return wire->keep && !wire->tcp.grown && wire->in_done && wire->out_ended && wire->in == NULL && wire->pending == NULL &&
            wire->large == NULL && wire->tail == NULL && weir__h1_wire_is_open(wire) &&
            !(wire->tcp.watch.ready & (WEIR__PEER_FIN | WEIR__PEER_GONE));
 }

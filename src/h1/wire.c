@@ -353,6 +353,7 @@ static int lend(struct weir__stream *stream, struct weir_loan *ret)
     if (!(wire->tcp.watch.ready & (WEIR__CAN_READ | WEIR__PEER_GONE))) {
         return WEIR_EAGAIN;
     }
+    weir__tcp_let_grow(&wire->tcp); /* who borrows moves more than the slow amount */
     *ret = (struct weir_loan){.fd = wire->tcp.watch.fd, .max_bytes = until_close ? UINT64_MAX : wire->in_left};
     return 0;
 }

@@ -11,6 +11,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+#define WEIR__RCVBUF_LOCK 2 /* SOCK_RCVBUF_LOCK of the kernel */
+#define SLOW_READ_BYTES ((size_t)32 << 10)
+
 const struct weir__pace weir__pace_default = {
     .slow_bytes = 32 << 10,
     .fast_bytes = 1 << 20,
@@ -23,6 +29,27 @@ const struct weir__pace weir__pace_default = {
 static void set_lowat(struct weir__tcp *tcp, uint32_t bytes)
 {
     setsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
+/*
+ * The kernel tunes a receive buffer by how fast it is emptied. The first bytes of a stream are always fast: they fill the
+ * buffers of a client, however slow it is, and the buffer towards the upstream has tripled before anybody can know. So it
+ * is held at its first size until the sink has proved to be fast. Unlike SO_RCVBUF this neither shrinks a window that was
+ * advertised nor lasts. Kernels before 5.14 do not know it.
+ */
+static void set_held(struct weir__tcp *tcp, bool held)
+{
+    int locks = held ? WEIR__RCVBUF_LOCK : 0;
+
+    tcp->held = setsockopt(tcp->watch.fd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof(locks)) == 0 && held;
+}
+
+void weir__tcp_let_grow(struct weir__tcp *tcp)
+{
+    if (tcp->held) {
+        set_held(tcp, false);
+        tcp->grown = true;
+    }
 }
 
 int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
@@ -41,6 +68,7 @@ int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
     /* Not a TCP socket in some tests: then these do nothing. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     set_lowat(tcp, tcp->pace->slow_bytes);
+    set_held(tcp, true);
     return 0;
 }
 
@@ -80,7 +108,13 @@ static int failed(struct weir__tcp *tcp, uint8_t bit)
 
 int weir__tcp_read(struct weir__tcp *tcp, uint8_t *data, size_t size, size_t *ret_len)
 {
-    ssize_t got = recv(tcp->watch.fd, data, size, 0);
+    ssize_t got;
+
+    /* Heads are read by 16 KiB, whatever the pace. */
+    if (size > tcp->pace->slow_bytes && size > SLOW_READ_BYTES) {
+        weir__tcp_let_grow(tcp);
+    }
+    got = recv(tcp->watch.fd, data, size, 0);
 
     if (got < 0) {
         return failed(tcp, WEIR__CAN_READ);

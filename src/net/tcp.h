@@ -31,6 +31,8 @@ struct weir__tcp {
     struct weir__loop *loop;
     const struct weir__pace *pace;
     bool fast, stalled;
+    bool held;  /* the receive buffer keeps its size */
+    bool grown; /* it may have grown: whoever sends here may run far ahead */
     uint32_t unsent;        /* at most so much was unsent when the kernel was last asked ... */
     uint64_t unsent_at;     /* ... with so many bytes sent */
     uint64_t smooth_bytes; /* gone out since the last stall */
@@ -38,6 +40,9 @@ struct weir__tcp {
     int native; /* the errno that ended it, or 0 */
     uint64_t received, sent;
 };
+
+/* Reads that ask for more than the slow amount follow: the kernel may tune the receive buffer from here on. */
+void weir__tcp_let_grow(struct weir__tcp *tcp);
 
 /* Takes a connected, non-blocking descriptor; it is closed when this fails. `pace` NULL: the default; borrowed.
  * Returns 0, WEIR_ENOMEM, WEIR_EIO. */

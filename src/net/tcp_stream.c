@@ -75,6 +75,7 @@ static int source_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
     if (r < 0) {
         return no_wait(deadline, r);
     }
+    weir__tcp_let_grow(tcp); /* who borrows moves more than the slow amount */
     *ret = (struct weir_loan){.fd = tcp->watch.fd, .max_bytes = UINT64_MAX};
     return 0;
 }
