@@ -286,7 +286,8 @@ static int head_failed(struct gw_journal *journal, struct uplink *uplink, struct
     return refuse(journal, phase, error);
 }
 
-static int carry(struct gw_journal *journal, struct weir_fields *fields)
+/* The request's fields (given) go as soon as the answer's head is there: a stream may live for long after that. */
+static int carry_take(struct gw_journal *journal, struct weir_fields *fields)
 {
     struct weir_req *req = journal->req;
     struct gw_gateway *gateway = journal->gateway;
@@ -313,6 +314,7 @@ static int carry(struct gw_journal *journal, struct weir_fields *fields)
     weir_req_hold(req, false);
     r = weir_exchange_open(gateway->client, &opts, &journal->exchange, &error);
     if (r < 0) {
+        weir_fields_destroy(fields);
         error.code = r;
         return refuse(journal, GW_PHASE_DIAL, &error);
     }
@@ -321,6 +323,7 @@ static int carry(struct gw_journal *journal, struct weir_fields *fields)
     if (opts.has_body) {
         r = uplink_start(&uplink, expects);
         if (r < 0) {
+            weir_fields_destroy(fields);
             uplink_stop(&uplink);
             return refuse_code(journal, GW_PHASE_ADMIT, r, WEIR_REASON_LIMIT);
         }
@@ -334,6 +337,7 @@ static int carry(struct gw_journal *journal, struct weir_fields *fields)
             error = (struct weir_error){.code = r, .where = "interim response"};
         }
     } while (r == 1);
+    weir_fields_destroy(fields);
     if (r == 0) {
         journal->answered_us = weir_clock_us();
         r = relay(journal, &uplink);
@@ -371,8 +375,7 @@ int gw_proxy(struct weir_req *req, void *arg)
         r = gw_forward_request(req, gateway->keys != NULL, weir_str(gateway->upstream.text), &fields);
         r = r < 0 ? refuse_code(&journal, GW_PHASE_CLIENT_HEAD, r,
                                 r == WEIR_EPROTO ? WEIR_REASON_PROTOCOL : WEIR_REASON_LIMIT)
-                  : carry(&journal, fields);
-        weir_fields_destroy(fields);
+                  : carry_take(&journal, fields);
     }
     gw_journal_write(&journal, GW_RECORD_END);
     gw_journal_finish(&journal);

@@ -44,7 +44,6 @@ bool weir__origin_is_wanted(struct weir__origin *origin);
 /* One connection, idle in its loop's pool or carrying an exchange. */
 struct weir__client_conn {
     struct weir__h1_wire wire; /* first */
-    struct weir__h1_scan scan;
     struct weir_client *client;
     struct weir__origin *origin;
     struct weir_list link; /* weir__pool.idle, by origin and time */

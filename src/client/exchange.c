@@ -18,16 +18,11 @@
 #define EXCHANGE_MAGIC 0x78636867u
 #define MAX_INTERIM 32 /* 1xx heads before a final one */
 
-/* What is needed to send the request once more; freed with the response's head. */
-struct again {
-    struct weir_exchange_opts opts;
-};
-
 struct weir_exchange {
     uint32_t magic;
     struct weir_client *client;
     struct weir__client_conn *conn;
-    struct again *again;
+    const struct weir_exchange_opts *opts; /* the caller's, until the response's head has come */
     struct weir_fields *fields;
     struct weir_view reason;
     uint64_t length;
@@ -94,7 +89,6 @@ static int connect_to(struct weir_exchange *exchange, const struct weir_exchange
     r = exchange->conn != NULL ? 0 : dial(exchange, origin, deadline_us);
     if (r == 0) {
         exchange->conn->exchanges++;
-        exchange->conn->scan = (struct weir__h1_scan){0};
         weir__h1_wire_next(&exchange->conn->wire, &exchange->client->limits);
     }
     return r;
@@ -158,14 +152,9 @@ int weir_exchange_open(struct weir_client *client, const struct weir_exchange_op
     exchange->method_kind = kind_of(opts->method);
     exchange->length = WEIR_LENGTH_UNKNOWN;
     weir__cancel_hook_add(&exchange->hook, cancelled);
-    exchange->again = weir_alloc(sizeof(*exchange->again));
-    if (exchange->again == NULL) {
-        r = WEIR_ENOMEM;
-    } else {
-        exchange->again->opts = *opts;
-        r = exchange->cancelled ? fail(exchange, WEIR_ECANCELED, WEIR_REASON_CANCELED, 0, "connect")
-                                : connect_to(exchange, opts, false);
-    }
+    exchange->opts = opts;
+    r = exchange->cancelled ? fail(exchange, WEIR_ECANCELED, WEIR_REASON_CANCELED, 0, "connect")
+                            : connect_to(exchange, opts, false);
     if (r == 0) {
         r = send_head(exchange, opts);
         if (r == WEIR_ERESET || (r < 0 && exchange->reused)) {
@@ -212,19 +201,18 @@ static bool may_retry(struct weir_exchange *exchange)
     struct weir__h1_wire *wire = &exchange->conn->wire;
 
     return exchange->reused && !exchange->cancelled && exchange->interim == 0 && wire->in == NULL &&
-           !exchange->has_body && is_idempotent(exchange->again->opts.method) &&
+           !exchange->has_body && is_idempotent(exchange->opts->method) &&
            wire->tcp.received == wire->received_before;
 }
 
 static int retry(struct weir_exchange *exchange)
 {
-    struct weir_exchange_opts opts = exchange->again->opts;
     int r;
 
     weir__pool_close(exchange->conn);
     exchange->conn = NULL;
-    r = connect_to(exchange, &opts, true);
-    return r == 0 ? send_head(exchange, &opts) : r;
+    r = connect_to(exchange, exchange->opts, true);
+    return r == 0 ? send_head(exchange, exchange->opts) : r;
 }
 
 /* How long the response may still take; the clock stands while the request's body is on its way. */
@@ -277,7 +265,7 @@ static int read_head(struct weir_exchange *exchange, struct weir__h1_response *r
         struct weir__h1_wire *wire = &exchange->conn->wire;
         int r = exchange->cancelled
                     ? WEIR_ECANCELED
-                    : weir__h1_client_head(wire, &exchange->conn->scan, &limits,
+                    : weir__h1_client_head(wire, &limits,
                                            weir_str(methods[exchange->method_kind]), ret);
 
         if (r == WEIR_EAGAIN && wire->stream.gone != WEIR_REASON_NONE) {
@@ -337,8 +325,7 @@ int weir_exchange_head(struct weir_exchange *exchange, struct weir_error *error)
     }
     wire = &exchange->conn->wire;
     exchange->got_head = true;
-    weir_free(exchange->again);
-    exchange->again = NULL;
+    exchange->opts = NULL;
     wire->keep = wire->keep && response.keep;
     exchange->length = response.framing == WEIR__H1_UNTIL_CLOSE ? WEIR_LENGTH_UNTIL_CLOSE
                        : response.framing == WEIR__H1_CHUNKED   ? WEIR_LENGTH_UNKNOWN
@@ -406,7 +393,6 @@ void weir_exchange_destroy(struct weir_exchange *exchange)
             weir__pool_close(exchange->conn);
         }
     }
-    weir_free(exchange->again);
     exchange->magic = 0;
     weir_free(exchange);
 }

@@ -29,7 +29,6 @@ struct server_conn {
     struct weir__h1_wire wire; /* first: its stream is the connection's */
     struct weir__connection connection;
     struct weir_req req;
-    struct weir__h1_scan scan;
     struct weir__timer timer; /* IDLE, HEAD, LINGER */
     uint64_t lingered;
     uint8_t state;
@@ -260,7 +259,6 @@ static int start(struct server_conn *conn, struct weir__h1_head *head, size_t he
         weir__serve_leave(serve);
         return 503;
     }
-    conn->scan = (struct weir__h1_scan){0};
     conn->req.method = head->method;
     conn->req.target = head->target;
     conn->req.authority = head->has_host ? head->host : weir_bytes(NULL, 0);
@@ -302,7 +300,7 @@ static int parse(struct server_conn *conn)
     struct weir_error error = {.side = WEIR_SIDE_SELF, .reason = WEIR_REASON_LIMIT, .where = "admission"};
     size_t len = 0;
     int status = 400;
-    int r = weir__h1_scan_head(&conn->scan, &limits, true, all, &len, &status);
+    int r = weir__h1_scan_head(&conn->wire.at.scan, &limits, true, all, &len, &status);
 
     if (r == 0) {
         return 0;
@@ -327,7 +325,7 @@ static void process(struct server_conn *conn)
     for (;;) {
         int r;
 
-        if (conn->wire.in != NULL && weir_chunk_len(conn->wire.in) > conn->scan.at && parse(conn) == 1) {
+        if (conn->wire.in != NULL && weir_chunk_len(conn->wire.in) > conn->wire.at.scan.at && parse(conn) == 1) {
             return;
         }
         r = weir__h1_wire_fill(&conn->wire, serve_of(conn)->opts.head_bytes + 1);

@@ -23,6 +23,7 @@ int weir__h1_wire_init_take(struct weir__h1_wire *wire, struct weir__loop *loop,
 void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *limits)
 {
     weir__stream_init(&wire->stream, &weir__h1_ops, wire->tcp.loop, limits);
+    wire->at.scan = (struct weir__h1_scan){0};
     wire->in_framing = WEIR__H1_NO_BODY;
     wire->in_done = true;
     wire->in_error = 0;
@@ -58,7 +59,7 @@ void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing
     wire->in_left = length;
     wire->in_done = framing == WEIR__H1_NO_BODY || (framing == WEIR__H1_LENGTH && length == 0);
     if (framing == WEIR__H1_CHUNKED) {
-        weir__h1_chunked_init(&wire->decoder);
+        weir__h1_chunked_init(&wire->at.decoder);
     }
 }
 
@@ -208,7 +209,7 @@ static int read_length(struct weir__h1_wire *wire, size_t max, struct weir_chunk
 /* The trailer section has been collected: makes fields of it. */
 static int finish_trailers(struct weir__h1_wire *wire)
 {
-    struct weir_view raw = weir__h1_chunked_trailers(&wire->decoder);
+    struct weir_view raw = weir__h1_chunked_trailers(&wire->at.decoder);
     struct weir_fields *fields;
     size_t count = 0;
     size_t lines = 0;
@@ -243,7 +244,7 @@ static int finish_trailers(struct weir__h1_wire *wire)
 /* Decodes a batch in place. Returns payload bytes, sets *ret_state as weir__h1_chunked_compact(). */
 static size_t decode(struct weir__h1_wire *wire, uint8_t *data, size_t len, size_t *ret_used, int *ret_state)
 {
-    size_t payload = weir__h1_chunked_compact(&wire->decoder, data, len, ret_used, ret_state);
+    size_t payload = weir__h1_chunked_compact(&wire->at.decoder, data, len, ret_used, ret_state);
 
     if (*ret_state == WEIR__H1_TRAILERS) {
         size_t more = 0;
@@ -253,10 +254,10 @@ static size_t decode(struct weir__h1_wire *wire, uint8_t *data, size_t len, size
             *ret_state = r;
             return payload;
         }
-        weir__h1_chunked_keep_trailers(&wire->decoder, weir_chunk_data(wire->trailer_bytes),
+        weir__h1_chunked_keep_trailers(&wire->at.decoder, weir_chunk_data(wire->trailer_bytes),
                                        WEIR__H1_TRAILER_BYTES);
         /* No payload can follow a trailer section. */
-        weir__h1_chunked_compact(&wire->decoder, data + *ret_used, len - *ret_used, &more, ret_state);
+        weir__h1_chunked_compact(&wire->at.decoder, data + *ret_used, len - *ret_used, &more, ret_state);
         *ret_used += more;
     }
     return payload;

@@ -19,7 +19,10 @@ struct weir__h1_wire {
     struct weir__tcp tcp;
 
     struct weir_chunk *in; /* read, not yet consumed; NULL: none */
-    struct weir__h1_chunked decoder;
+    union {
+        struct weir__h1_scan scan;       /* while a head is looked for */
+        struct weir__h1_chunked decoder; /* then, of a chunked body */
+    } at;
     uint64_t in_left;                /* of a declared length */
     struct weir_chunk *trailer_bytes;
     int in_error;                    /* behind payload that had to be delivered first */

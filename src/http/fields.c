@@ -87,7 +87,7 @@ int weir__fields_create_sized(size_t count, size_t bytes, struct weir_fields **r
 
 int weir_fields_create(struct weir_fields **ret)
 {
-    return weir__fields_create_sized(24, 2048, ret);
+    return weir__fields_create_sized(16, 256, ret); /* fits the smallest block */
 }
 
 void weir_fields_destroy(struct weir_fields *fields)

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "net/resolve.h"
+#include "net/tcp.h"
 #include "rt/loop.h"
 #include "rt/scope.h"
 
@@ -95,6 +96,7 @@ static bool start_attempt(struct dial *dial)
         note_failure(dial, errno);
         return false;
     }
+    weir__tcp_begin_small(fd);
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) != 0 ||
         (connect(fd, &addr->of.any, addr->len) != 0 && errno != EINPROGRESS && errno != EINTR)) {
         native = errno;

@@ -15,6 +15,7 @@
 #define SO_BUF_LOCK 72
 #endif
 #define WEIR__RCVBUF_LOCK 2 /* SOCK_RCVBUF_LOCK of the kernel */
+#define FIRST_RECEIVE_BYTES (40 << 10) /* the kernel doubles it */
 #define SLOW_READ_BYTES ((size_t)32 << 10)
 
 const struct weir__pace weir__pace_default = {
@@ -42,6 +43,22 @@ static void set_held(struct weir__tcp *tcp, bool held)
     int locks = held ? WEIR__RCVBUF_LOCK : 0;
 
     tcp->held = setsockopt(tcp->watch.fd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof(locks)) == 0 && held;
+}
+
+/*
+ * A size set before connect() would also cap the window for good, for its scale is chosen then: hence the lock that
+ * SO_RCVBUF leaves behind is taken away again at once.
+ */
+void weir__tcp_begin_small(int fd)
+{
+    int bytes = FIRST_RECEIVE_BYTES;
+    int locks = 0;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locks, &(socklen_t){sizeof(locks)}) == 0) {
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+        locks = 0;
+        setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof(locks));
+    }
 }
 
 void weir__tcp_let_grow(struct weir__tcp *tcp)

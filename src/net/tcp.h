@@ -44,6 +44,9 @@ struct weir__tcp {
 /* Reads that ask for more than the slow amount follow: the kernel may tune the receive buffer from here on. */
 void weir__tcp_let_grow(struct weir__tcp *tcp);
 
+/* Before connect(): the peer may at first send some 40 KiB ahead, instead of 100, until the receive buffer may grow. */
+void weir__tcp_begin_small(int fd);
+
 /* Takes a connected, non-blocking descriptor; it is closed when this fails. `pace` NULL: the default; borrowed.
  * Returns 0, WEIR_ENOMEM, WEIR_EIO. */
 int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,

@@ -59,6 +59,7 @@ struct weir_exchange_opts {
  * Connects, or takes an idle connection, and sends the request's head. A connection that proves stale before a byte of
  * the response has come is replaced once, if the method is idempotent and no body byte was sent.
  *
+ * opts   borrowed, with all it points to, until weir_exchange_head() has returned 0 or an error: a second try needs it.
  * ret    given: weir_exchange_destroy() it.
  * error  what failed in detail; may be NULL.
  *
