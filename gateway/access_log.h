@@ -50,7 +50,7 @@ enum gw_end_by {
     GW_END_BY_WEIR,
 };
 
-/* How long one direction was in each state; the sum is its wall time. Microseconds. */
+/* How long one direction was in each state; the sum is the request's wall time. Microseconds. */
 struct gw_stall {
     int64_t moving_us;
     int64_t wait_upstream_us;
@@ -59,6 +59,7 @@ struct gw_stall {
     int64_t socket_us;
     int64_t shaped_us;
     int64_t gateway_us;
+    int64_t idle_us; /* not begun yet, or ended */
 };
 
 /* One record. All zero is a legal one; absent views, NULL and the ..._NONE values print as null. */

@@ -204,3 +204,33 @@ int gw_forward_response(struct weir_fields *from, struct weir_fields **ret)
     *ret = to;
     return 0;
 }
+
+static bool may_trail(struct weir_view name)
+{
+    static const char *const names[] = {"proxy-authorization", "set-cookie", "www-authenticate", "cache-control",
+                                        "max-forwards",        "pragma",     "age",              "date",
+                                        "expires",             "location",   "retry-after",      "vary"};
+
+    return !is_hop_by_hop(name) && !must_stay(name) && !is_forwarding(name) &&
+           !is_any(name, names, sizeof(names) / sizeof(names[0]));
+}
+
+int gw_forward_trailers(struct weir_fields *from, struct weir_fields **ret)
+{
+    struct weir_fields *to = NULL;
+    int r = weir_fields_count(from) > 0 ? weir_fields_create(&to) : 0;
+
+    for (size_t i = 0; i < weir_fields_count(from) && r == 0; i++) {
+        struct weir_field field = weir_fields_at(from, i);
+
+        if (may_trail(field.name)) {
+            r = weir_fields_add_borrowed(to, field.name, field.value);
+        }
+    }
+    if (r < 0) {
+        weir_fields_destroy(to);
+        return r;
+    }
+    *ret = to;
+    return 0;
+}

@@ -29,4 +29,13 @@ WEIR_NODISCARD int gw_forward_request(struct weir_req *req, bool hide_key, struc
 /** The response's fields for the client; otherwise as above. Context: fiber. */
 WEIR_NODISCARD int gw_forward_response(struct weir_fields *from, struct weir_fields **ret);
 
+/**
+ * Trailers, in either direction, without those that frame, route, authenticate or tell who the client is
+ * (RFC 9110 6.5.1).
+ *
+ * ret  given; NULL when there are none.
+ * Returns 0, WEIR_ENOMEM, WEIR_EBUDGET, WEIR_ELIMIT. Context: fiber.
+ */
+WEIR_NODISCARD int gw_forward_trailers(struct weir_fields *from, struct weir_fields **ret);
+
 #endif

@@ -56,7 +56,7 @@ void gw_journal_finish(struct gw_journal *journal)
     journal->texts = NULL;
 }
 
-static void copy_stall(const struct weir_stall *from, struct gw_stall *to)
+static void copy_stall(const struct weir_stall *from, int64_t total_us, struct gw_stall *to)
 {
     *to = (struct gw_stall){
         .moving_us = from->moving_us,
@@ -66,6 +66,7 @@ static void copy_stall(const struct weir_stall *from, struct gw_stall *to)
         .socket_us = from->socket_us,
         .shaped_us = from->shaped_us,
         .gateway_us = from->held_us,
+        .idle_us = total_us > from->wall_us ? total_us - from->wall_us : 0,
     };
 }
 
@@ -97,13 +98,14 @@ static void fill_legs(struct gw_journal *journal, struct gw_record *record)
     record->bytes.client_rx = traffic.received;
     record->bytes.client_tx = traffic.sent;
     weir_req_stall(journal->req, &stall);
-    copy_stall(&stall, &record->down);
+    copy_stall(&stall, record->phase.total_us, &record->down);
+    record->up.idle_us = record->phase.total_us;
     if (journal->exchange != NULL) {
         weir_exchange_traffic(journal->exchange, &traffic);
         record->bytes.upstream_rx = traffic.received;
         record->bytes.upstream_tx = traffic.sent;
         weir_exchange_stall(journal->exchange, &stall);
-        copy_stall(&stall, &record->up);
+        copy_stall(&stall, record->phase.total_us, &record->up);
     }
 }
 

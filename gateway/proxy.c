@@ -113,6 +113,23 @@ static bool may_pass(struct gw_journal *journal)
     return false;
 }
 
+/* ---- ends ---- */
+
+/* A clean end with what may trail of the other side's trailers. */
+static int end_with(struct weir_sink *sink, struct weir_fields *trailers)
+{
+    struct weir_fields *passed = NULL;
+    int r = gw_forward_trailers(trailers, &passed);
+
+    if (r < 0) {
+        weir_abort(sink, WEIR_REASON_LIMIT);
+        return r;
+    }
+    r = weir_end(sink, passed);
+    weir_fields_destroy(passed);
+    return r;
+}
+
 /* ---- the request's body ---- */
 
 static int uplink_main(void *arg)
@@ -127,7 +144,7 @@ static int uplink_main(void *arg)
     WEIR_IGNORE(weir_pipe(weir_req_body(uplink->req), weir_exchange_sink(uplink->exchange),
                           &(struct weir_pipe_opts){.keep_sink_open = true}, &uplink->result));
     if (uplink->result.cause.code == 0) {
-        int r = weir_end(weir_exchange_sink(uplink->exchange), weir_req_trailers(uplink->req));
+        int r = end_with(weir_exchange_sink(uplink->exchange), weir_req_trailers(uplink->req));
 
         if (r < 0) {
             weir_sink_error(weir_exchange_sink(uplink->exchange), &uplink->result.cause);
@@ -220,13 +237,19 @@ static int begin(struct gw_journal *journal, struct weir_sink **ret)
     return r;
 }
 
+/* Whether an upload broke on the client's side: what it sent, or how much. */
+static bool is_the_clients(const struct weir_error *cause)
+{
+    return cause->code != 0 && cause->code != WEIR_ECANCELED && cause->side != WEIR_SIDE_SINK;
+}
+
 /* Notes why a stream that had begun did not end well. */
 static void conclude(struct gw_journal *journal, const struct weir_pipe_result *result, struct uplink *uplink)
 {
     const struct weir_error *cause = &result->cause;
-    enum gw_phase phase = cause->side == WEIR_SIDE_SOURCE
-                              ? (result->bytes == 0 ? GW_PHASE_FIRST_BYTE : GW_PHASE_RESPONSE_BODY)
-                              : GW_PHASE_CLIENT_WRITE;
+    enum gw_phase phase = cause->side == WEIR_SIDE_SINK ? GW_PHASE_CLIENT_WRITE
+                          : result->bytes == 0          ? GW_PHASE_FIRST_BYTE
+                                                        : GW_PHASE_RESPONSE_BODY;
     enum weir_reason gone;
 
     journal->cause = *cause;
@@ -237,7 +260,7 @@ static void conclude(struct gw_journal *journal, const struct weir_pipe_result *
         if (journal->cause.code == 0) {
             journal->cause.code = WEIR_ECLOSED;
         }
-    } else if (uplink->started && uplink->result.cause.side == WEIR_SIDE_SOURCE) {
+    } else if (uplink->started && is_the_clients(&uplink->result.cause)) {
         phase = GW_PHASE_CLIENT_BODY;
         journal->cause = uplink->result.cause;
     }
@@ -256,7 +279,7 @@ static int relay(struct gw_journal *journal, struct uplink *uplink)
     r = weir_pipe(weir_exchange_body(journal->exchange), sink,
                   &(struct weir_pipe_opts){.keep_sink_open = true}, &result);
     if (r == 0) {
-        r = weir_end(sink, weir_exchange_trailers(journal->exchange));
+        r = end_with(sink, weir_exchange_trailers(journal->exchange));
         if (r < 0) {
             weir_sink_error(sink, &result.cause);
             result.cause.side = WEIR_SIDE_SINK;
@@ -275,7 +298,7 @@ static int head_failed(struct gw_journal *journal, struct uplink *uplink, struct
     enum gw_phase phase = GW_PHASE_RESPONSE_HEAD;
 
     if (uplink->started && uplink->result.cause.code != 0) {
-        if (uplink->result.cause.side == WEIR_SIDE_SOURCE) {
+        if (is_the_clients(&uplink->result.cause)) {
             phase = GW_PHASE_CLIENT_BODY;
             *error = uplink->result.cause;
         } else if (error->code == WEIR_ECANCELED) {

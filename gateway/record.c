@@ -235,6 +235,7 @@ static void put_stall(struct out *out, const char *name, const struct gw_stall *
     put_ms(out, ",\"socket\":", stall->socket_us);
     put_ms(out, ",\"shaped\":", stall->shaped_us);
     put_ms(out, ",\"gateway\":", stall->gateway_us);
+    put_ms(out, ",\"idle\":", stall->idle_us);
     put(out, "}", 1);
 }
 

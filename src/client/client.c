@@ -140,6 +140,7 @@ struct slot_waiter {
     struct weir__fiber *fiber;
     bool granted;
     bool cancelled;
+    struct weir__client_conn *conn; /* an idle one with the slot; NULL: to be opened */
     struct weir__cancel_hook hook;
 };
 
@@ -174,10 +175,15 @@ static void give_up(struct weir__origin *origin, struct slot_waiter *waiter)
     while (!waiter->granted) {
         weir__fiber_suspend(WEIR__NEVER);
     }
-    weir__origin_leave(origin);
+    if (waiter->conn != NULL) {
+        weir__pool_close(waiter->conn);
+    } else {
+        weir__origin_leave(origin);
+    }
 }
 
-int weir__origin_enter(struct weir__origin *origin, size_t max, int64_t deadline_us)
+int weir__origin_enter(struct weir__origin *origin, size_t max, int64_t deadline_us,
+                       struct weir__client_conn **ret_conn)
 {
     struct slot_waiter waiter = {.task.run = slot_granted};
     int r = 0;
@@ -198,6 +204,7 @@ int weir__origin_enter(struct weir__origin *origin, size_t max, int64_t deadline
     }
     weir__cancel_hook_remove(&waiter.hook);
     if (waiter.granted) {
+        *ret_conn = waiter.conn;
         return 0;
     }
     give_up(origin, &waiter);
@@ -220,12 +227,28 @@ void weir__origin_leave(struct weir__origin *origin)
     pthread_mutex_unlock(&origin->mutex);
 }
 
-bool weir__origin_is_wanted(struct weir__origin *origin)
+bool weir__origin_hand_over(struct weir__origin *origin, struct weir__client_conn *conn, bool *ret_wanted)
 {
-    bool wanted;
+    struct weir__loop *loop = weir__loop_current();
+    struct slot_waiter *taker = NULL;
 
     pthread_mutex_lock(&origin->mutex);
-    wanted = !weir_list_is_empty(&origin->waiting);
+    *ret_wanted = !weir_list_is_empty(&origin->waiting);
+    for (struct weir_list *link = origin->waiting.next; link != &origin->waiting; link = link->next) {
+        struct slot_waiter *waiter = weir_list_entry(link, struct slot_waiter, link);
+
+        if (waiter->loop == loop) {
+            taker = waiter;
+            weir_list_remove(link);
+            break;
+        }
+    }
     pthread_mutex_unlock(&origin->mutex);
-    return wanted;
+    if (taker == NULL) {
+        return false;
+    }
+    taker->conn = conn;
+    taker->granted = true;
+    weir__fiber_wake(taker->fiber);
+    return true;
 }

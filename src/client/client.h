@@ -33,13 +33,16 @@ struct weir_client {
 /* The origin's record, made when it is new. Returns 0, WEIR_EINVAL (too long a name), WEIR_ENOMEM. Any thread. */
 int weir__origin_find(struct weir_client *client, struct weir_view host, uint16_t port, struct weir__origin **ret);
 
-/* Counts a connection in, waiting for its turn. Returns 0, WEIR_ELIMIT (none became free), WEIR_ECANCELED.
- * Context: fiber, suspends. */
-int weir__origin_enter(struct weir__origin *origin, size_t max, int64_t deadline_us);
+/* Counts a connection in, waiting for its turn. Returns 0, perhaps with an idle connection that comes along (then it is
+ * counted already), WEIR_ELIMIT (none became free), WEIR_ECANCELED. Context: fiber, suspends. */
+struct weir__client_conn;
+int weir__origin_enter(struct weir__origin *origin, size_t max, int64_t deadline_us,
+                       struct weir__client_conn **ret_conn);
 /* Counts one out, for the next who waits. Context: any thread. */
 void weir__origin_leave(struct weir__origin *origin);
-/* Whether somebody waits for a connection of this origin. */
-bool weir__origin_is_wanted(struct weir__origin *origin);
+/* Gives a connection that has become idle to somebody of this loop who waits; false if there is nobody. *ret_wanted:
+ * whether anybody waits at all. */
+bool weir__origin_hand_over(struct weir__origin *origin, struct weir__client_conn *conn, bool *ret_wanted);
 
 /* One connection, idle in its loop's pool or carrying an exchange. */
 struct weir__client_conn {

@@ -50,10 +50,15 @@ static int dial(struct weir_exchange *exchange, struct weir__origin *origin, int
         .host = weir_str(origin->host), .port = origin->port, .deadline_us = deadline_us};
     struct weir_error error = {0};
     int fd = -1;
-    int r = weir__origin_enter(origin, exchange->client->opts.max_connections, deadline_us);
+    int r = weir__origin_enter(origin, exchange->client->opts.max_connections, deadline_us, &exchange->conn);
 
     if (r < 0) {
-        return fail(exchange, r, WEIR_REASON_LIMIT, 0, "connection limit");
+        return fail(exchange, r, r == WEIR_ECANCELED ? WEIR_REASON_CANCELED : WEIR_REASON_LIMIT, 0,
+                    "connection limit");
+    }
+    if (exchange->conn != NULL) {
+        exchange->reused = true;
+        return 0;
     }
     r = weir__dial(&opts, &fd, &error);
     if (r < 0) {
@@ -195,14 +200,17 @@ static bool is_idempotent(struct weir_view method)
     return false;
 }
 
-/* A pooled connection that died before it said a word: once more, on a fresh one (RFC 9110 9.2.2). */
-static bool may_retry(struct weir_exchange *exchange)
+/*
+ * A pooled connection that died before it said a word, or said what belongs to the answer before: once more, on a fresh
+ * one (RFC 9110 9.2.2).
+ */
+static bool may_retry(struct weir_exchange *exchange, int r)
 {
     struct weir__h1_wire *wire = &exchange->conn->wire;
+    bool is_mute = wire->in == NULL && wire->tcp.received == wire->received_before;
 
-    return exchange->reused && !exchange->cancelled && exchange->interim == 0 && wire->in == NULL &&
-           !exchange->has_body && is_idempotent(exchange->opts->method) &&
-           wire->tcp.received == wire->received_before;
+    return exchange->reused && !exchange->cancelled && exchange->interim == 0 && !exchange->has_body &&
+           (is_mute || r == WEIR_EPROTO) && is_idempotent(exchange->opts->method);
 }
 
 static int retry(struct weir_exchange *exchange)
@@ -279,7 +287,7 @@ static int read_head(struct weir_exchange *exchange, struct weir__h1_response *r
             if (r == 0 || r == WEIR_ESTALLED) {
                 continue; /* the clock is read anew */
             }
-        } else if (r != WEIR_ECANCELED && may_retry(exchange)) {
+        } else if (r != WEIR_ECANCELED && may_retry(exchange, r)) {
             r = retry(exchange);
             if (r == 0) {
                 continue;

@@ -141,6 +141,7 @@ int weir__pool_open_take(struct weir_client *client, struct weir__origin *origin
     }
     conn->wire.tcp.watch.on_event = on_event;
     conn->wire.tcp.watch.ready |= WEIR__CAN_WRITE; /* it is connected: do not wait to be told */
+    conn->wire.is_client = true;
     conn->client = client;
     conn->origin = origin;
     weir_list_init(&conn->link);
@@ -164,14 +165,22 @@ void weir__pool_put(struct weir__client_conn *conn)
     struct pool *pool = pool_here(conn->client);
     struct weir__loop *loop = conn->wire.tcp.loop;
     int64_t until_us = loop->now_us + conn->client->opts.keepalive_ms * 1000;
+    bool wanted = false;
 
-    if (pool == NULL || !is_reusable(conn) || pool->count >= conn->client->opts.max_idle ||
-        (conn->client->opts.max_connections != 0 && weir__origin_is_wanted(conn->origin)) ||
-        weir__timer_start(&loop->timers, &conn->timer, until_us) < 0) {
+    if (pool == NULL || !is_reusable(conn)) {
         weir__pool_close(conn);
         return;
     }
     weir__h1_wire_settle(&conn->wire);
+    if (conn->client->opts.max_connections != 0 && weir__origin_hand_over(conn->origin, conn, &wanted)) {
+        return;
+    }
+    /* Another loop waits for what this one would keep. */
+    if (wanted || pool->count >= conn->client->opts.max_idle ||
+        weir__timer_start(&loop->timers, &conn->timer, until_us) < 0) {
+        conn_free(conn);
+        return;
+    }
     conn->idle = true;
     weir_list_push_front(&pool->idle, &conn->link);
     pool->count++;

@@ -29,6 +29,8 @@ const uint8_t weir__h1_classes[256] = {
     66,  66,  66,  66,  66,  66,  66,  66,  66,  66,  66,  66,  66,  66,  66,  66,  /* 0x%02x */
 };
 
+#define VERSION_BYTES 9 /* "HTTP/1.1" and the CR */
+
 static int refuse(int code, int status, int *ret_status)
 {
     *ret_status = status;
@@ -69,6 +71,13 @@ static int watch_target(struct weir__h1_scan *scan, size_t target_bytes, const u
             return refuse(WEIR_ELIMIT, 414, ret_status);
         }
         scan->in_target = blank == NULL;
+        if (scan->in_target) {
+            return 0;
+        }
+        scan->target = target_end + 1; /* from here on: where the version begins */
+    }
+    if (end > scan->target + VERSION_BYTES) {
+        return refuse(WEIR_EPROTO, 400, ret_status);
     }
     return 0;
 }

@@ -235,6 +235,10 @@ static int start(struct server_conn *conn, struct weir__h1_head *head, size_t he
     struct weir__h1_wire *wire = &conn->wire;
     uint64_t max = serve->opts.body_bytes;
 
+    if (weir_view_equal(head->method, weir_str("CONNECT"))) {
+        error->code = WEIR_EUNSUPPORTED; /* no tunnel is offered, and no other answer would be understood */
+        return 501;
+    }
     if (max != 0 && head->framing == WEIR__H1_LENGTH && head->length > max) {
         error->code = WEIR_ELIMIT;
         return 413;

@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #define HEAD_READ_BYTES 16384
+#define MAX_TRAILERS 100
 #define LEND_BYTES 65536 /* less than that is not worth a pipe */
 
 int weir__h1_wire_init_take(struct weir__h1_wire *wire, struct weir__loop *loop, int fd,
@@ -222,8 +223,8 @@ static int finish_trailers(struct weir__h1_wire *wire)
     for (size_t i = 0; i < raw.len; i++) {
         lines += raw.data[i] == '\n';
     }
-    if (lines > WEIR__FIELDS_MAX) {
-        return WEIR_ELIMIT;
+    if (lines > MAX_TRAILERS) {
+        return WEIR_EPROTO;
     }
     r = weir__fields_create_sized(lines, raw.len, &fields);
     if (r < 0) {
@@ -259,6 +260,9 @@ static size_t decode(struct weir__h1_wire *wire, uint8_t *data, size_t len, size
         /* No payload can follow a trailer section. */
         weir__h1_chunked_compact(&wire->at.decoder, data + *ret_used, len - *ret_used, &more, ret_state);
         *ret_used += more;
+    }
+    if (*ret_state == WEIR_ELIMIT && wire->trailer_bytes != NULL) {
+        *ret_state = WEIR_EPROTO; /* an oversize trailer section is no oversize body */
     }
     return payload;
 }

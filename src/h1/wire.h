@@ -31,6 +31,7 @@ struct weir__h1_wire {
 
     uint8_t out_framing;
     bool crlf_due, out_ended;
+    bool is_client;
     bool minor_0; /* the peer speaks HTTP/1.0 */
     bool keep;    /* the connection may carry another message after this one */
     struct weir_chunk *pending, *large, *tail;

@@ -551,6 +551,11 @@ void weir__h1_out_abort(struct weir__stream *stream, enum weir_reason reason)
         WEIR_IGNORE(weir__h1_out_flush(stream, &cause));
     }
     weir__h1_out_drop(wire);
+    if (wire->is_client && stream->gone == WEIR_REASON_RESET) {
+        /* The server takes no more of the request; it may have answered before (RFC 9112 9.5): read that. */
+        weir__stream_writable(stream);
+        return;
+    }
     if (wire->out_framing == WEIR__H1_UNTIL_CLOSE || wire->out_framing == WEIR__H1_NO_BODY) {
         weir__tcp_reset(&wire->tcp);
     } else {

@@ -49,8 +49,8 @@ static struct gw_record full_record(void)
         .proxy_error = "http_response_incomplete",
         .bytes = {1, 22, 333, UINT64_MAX},
         .phase = {0, 999, 1000, 1001, 60000000, GW_NOT_REACHED},
-        .down = {1, 2, 3, 4, 5, 6, 7},
-        .up = {1000, 2000, 3000, 4000, 5000, 6000, INT64_MAX},
+        .down = {1, 2, 3, 4, 5, 6, 7, 8},
+        .up = {1000, 2000, 3000, 4000, 5000, 6000, INT64_MAX, 0},
     };
 }
 
@@ -69,9 +69,9 @@ static void a_record_is_one_line(void **state)
         "\"phase_ms\":{\"auth\":0.000,\"dial\":0.999,\"response_head\":1.000,\"first_byte\":1.001,"
         "\"body\":60000.000,\"total\":null},"
         "\"stall_ms\":{\"down\":{\"moving\":0.001,\"wait_upstream\":0.002,\"stream_window\":0.003,"
-        "\"conn_window\":0.004,\"socket\":0.005,\"shaped\":0.006,\"gateway\":0.007},"
+        "\"conn_window\":0.004,\"socket\":0.005,\"shaped\":0.006,\"gateway\":0.007,\"idle\":0.008},"
         "\"up\":{\"moving\":1.000,\"wait_upstream\":2.000,\"stream_window\":3.000,"
-        "\"conn_window\":4.000,\"socket\":5.000,\"shaped\":6.000,\"gateway\":9223372036854775.807}}}\n");
+        "\"conn_window\":4.000,\"socket\":5.000,\"shaped\":6.000,\"gateway\":9223372036854775.807,\"idle\":0.000}}}\n");
 }
 
 static void nothing_known_is_null(void **state)
@@ -88,9 +88,9 @@ static void nothing_known_is_null(void **state)
         "\"phase_ms\":{\"auth\":0.000,\"dial\":0.000,\"response_head\":0.000,\"first_byte\":0.000,"
         "\"body\":0.000,\"total\":0.000},"
         "\"stall_ms\":{\"down\":{\"moving\":0.000,\"wait_upstream\":0.000,\"stream_window\":0.000,"
-        "\"conn_window\":0.000,\"socket\":0.000,\"shaped\":0.000,\"gateway\":0.000},"
+        "\"conn_window\":0.000,\"socket\":0.000,\"shaped\":0.000,\"gateway\":0.000,\"idle\":0.000},"
         "\"up\":{\"moving\":0.000,\"wait_upstream\":0.000,\"stream_window\":0.000,"
-        "\"conn_window\":0.000,\"socket\":0.000,\"shaped\":0.000,\"gateway\":0.000}}}\n");
+        "\"conn_window\":0.000,\"socket\":0.000,\"shaped\":0.000,\"gateway\":0.000,\"idle\":0.000}}}\n");
 }
 
 static void assert_path(struct weir_view path, const char *json)
@@ -170,7 +170,7 @@ static void every_line_fits(void **state)
     static char worst[1000];
     struct gw_record record = full_record();
     struct gw_stall longest = {INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX,
-                               INT64_MAX, INT64_MAX, INT64_MAX};
+                               INT64_MAX, INT64_MAX, INT64_MAX, INT64_MAX};
     size_t len;
     char *exact;
 
