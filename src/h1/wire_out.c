@@ -90,6 +90,14 @@ static void put(struct weir__h1_out *out, const void *bytes, size_t len)
     out->len += len;
 }
 
+/* The peer takes no more. What it said before that is still to be read, whether epoll has told of it yet or not. */
+static int lost(struct weir__h1_wire *wire, int r)
+{
+    wire->tcp.watch.ready |= WEIR__CAN_READ;
+    weir__stream_gone(&wire->stream, WEIR_REASON_RESET, wire->tcp.native);
+    return r;
+}
+
 /* ---- heads ---- */
 
 static bool is(struct weir_view name, const char *text, size_t len)
@@ -364,6 +372,8 @@ int weir__h1_out_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, 
         r = weir__tcp_splice_out(&wire->tcp, pipe_fd, bytes, ret_moved);
         if (r == WEIR_EAGAIN) {
             weir__tcp_note_stall(&wire->tcp);
+        } else if (r < 0) {
+            r = lost(wire, r);
         }
     }
     return r;
@@ -529,8 +539,7 @@ int weir__h1_out_flush(struct weir__stream *stream, enum weir__stall_state *ret_
                 }
                 return r;
             }
-            weir__stream_gone(stream, WEIR_REASON_RESET, wire->tcp.native);
-            return r;
+            return lost(wire, r);
         }
         advance(wire, sent);
     }
