@@ -10,9 +10,10 @@
 
 #include "base/assert.h"
 #include "bytes/chunk.h"
+#include "rt/scope.h"
 
 #define RATE_SPAN_US 30000000 /* min_rate looks at so much time of being the cause */
-#define FAIR_ITEMS 64         /* a fiber that never has to wait yields after so many, or so many bytes */
+#define FAIR_ITEMS 64 /* a fiber that never has to wait yields after so many, or so many bytes */
 #define FAIR_BYTES (256u << 10)
 
 static void mark(struct weir__stream *stream, enum weir__stall_state state)
@@ -81,63 +82,116 @@ static void be_fair(struct weir__stream *stream, size_t bytes, int64_t deadline)
     }
 }
 
-/* A slow peer that still trickles: counts the time it was the cause, and what it moved meanwhile. */
-static int judge_rate(struct weir__stream *stream, int64_t waited_us, uint64_t bytes)
+/* Suspends the running fiber in `slot`. Returns 0 (look again), WEIR_ETIMEDOUT, or WEIR_ECANCELED for the child of a
+ * cancelled scope: all its waits end. */
+static int wait_in(struct weir__fiber **slot, int64_t until_us)
 {
-    if (stream->limits->min_rate == 0) {
-        return 0;
-    }
-    stream->slow_us += waited_us;
-    if (stream->slow_us < RATE_SPAN_US) {
-        return 0;
-    }
-    if (bytes - (uint64_t)stream->slow_since_bytes <
-        stream->limits->min_rate * (uint64_t)(stream->slow_us / 1000000)) {
-        return WEIR_ESTALLED;
-    }
-    stream->slow_us = 0;
-    stream->slow_since_bytes = (int64_t)bytes;
-    return 0;
-}
-
-/* Suspends the running fiber in `slot` until the deadline or so long of nothing. */
-static int wait_in(struct weir__fiber **slot, int64_t deadline, int64_t since_us, int64_t gap_ms)
-{
-    int64_t until_us = weir__deadline_us(deadline);
-    bool gap_first = false;
+    struct weir__fiber *fiber = weir__fiber_current();
     int r;
 
-    if (gap_ms > 0 && since_us + gap_ms * 1000 < until_us) {
-        until_us = since_us + gap_ms * 1000;
-        gap_first = true;
+    if (fiber->cancel_sticky && weir__wait_is_cancelled()) {
+        return WEIR_ECANCELED;
     }
-    *slot = weir__fiber_current();
+    *slot = fiber;
     r = weir__fiber_suspend(until_us);
     *slot = NULL;
-    return r == WEIR_ETIMEDOUT && gap_first ? WEIR_ESTALLED : r;
+    return fiber->cancel_sticky && weir__wait_is_cancelled() ? WEIR_ECANCELED : r;
+}
+
+/* Whether a peer that trickles is too slow: judged whenever it has been waited for long enough. */
+static bool is_too_slow(const struct weir__limits *limits, struct weir__patience *patience,
+                        uint64_t bytes)
+{
+    if (patience->span_us == 0) {
+        patience->span_bytes = bytes;
+    }
+    if (limits->min_rate == 0 || patience->span_us < RATE_SPAN_US) {
+        return false;
+    }
+    if (bytes - patience->span_bytes < limits->min_rate * (uint64_t)(patience->span_us / 1000000)) {
+        return true;
+    }
+    patience->span_bytes = bytes;
+    patience->span_us = 0;
+    return false;
+}
+
+/*
+ * One wait for the peer, which has moved so many bytes till now: bounded by the caller's deadline, by `gap_ms` without a
+ * byte (0: none) and by the rate. Returns as wait_in(), and WEIR_ESTALLED with *ret_reason.
+ */
+static int wait_for_peer(struct weir__stream *stream, struct weir__fiber **slot,
+                         struct weir__patience *patience, uint64_t bytes, int64_t deadline,
+                         int64_t gap_ms, enum weir_reason *ret_reason)
+{
+    int64_t began_us = weir__loop_clock_us(stream->loop);
+    int64_t until_us = weir__deadline_us(deadline);
+    int64_t left_us = INT64_MAX;
+    int64_t waited_us;
+    int r;
+
+    stream->fair_items = stream->fair_bytes = 0;
+    if (bytes != patience->seen) {
+        patience->seen = bytes;
+        patience->idle_us = 0;
+    }
+    if (is_too_slow(stream->limits, patience, bytes)) {
+        *ret_reason = WEIR_REASON_STALL;
+        return WEIR_ESTALLED;
+    }
+    if (gap_ms > 0) {
+        left_us = gap_ms * 1000 - patience->idle_us;
+    }
+    if (stream->limits->min_rate > 0 && RATE_SPAN_US - patience->span_us < left_us) {
+        left_us = RATE_SPAN_US - patience->span_us;
+    }
+    if (left_us < until_us - began_us) {
+        until_us = began_us + left_us;
+    } else {
+        left_us = INT64_MAX;
+    }
+    r = wait_in(slot, until_us);
+    waited_us = weir__loop_clock_us(stream->loop) - began_us;
+    patience->idle_us += waited_us;
+    patience->span_us += waited_us;
+    if (r == WEIR_ETIMEDOUT && left_us != INT64_MAX) {
+        if (gap_ms > 0 && patience->idle_us >= gap_ms * 1000) {
+            *ret_reason = WEIR_REASON_TIMEOUT;
+            return WEIR_ESTALLED;
+        }
+        return 0; /* the rate is judged before the next wait */
+    }
+    return r;
 }
 
 int weir__stream_wait_read(struct weir__stream *stream, int64_t deadline, int64_t gap_ms)
 {
-    return wait_in(&stream->reader, deadline, weir__loop_clock_us(stream->loop), gap_ms);
+    int64_t until_us = weir__deadline_us(deadline);
+    int64_t now_us = weir__loop_clock_us(stream->loop);
+    bool gap_first = gap_ms > 0 && now_us + gap_ms * 1000 < until_us;
+    int r = wait_in(&stream->reader, gap_first ? now_us + gap_ms * 1000 : until_us);
+
+    return r == WEIR_ETIMEDOUT && gap_first ? WEIR_ESTALLED : r;
 }
 
 /* ---- the incoming body ---- */
 
 /* One wait for the incoming body. */
-static int wait_body(struct weir__stream *stream, int64_t deadline, int64_t since_us)
+static int wait_body(struct weir__stream *stream, int64_t deadline)
 {
-    int64_t gap_ms = stream->in_bytes == 0 && stream->limits->first_byte_ms > 0 ? stream->limits->first_byte_ms
-                                                                               : stream->limits->read_gap_ms;
+    const struct weir__limits *limits = stream->limits;
+    int64_t gap_ms = stream->in_bytes == 0 && limits->first_byte_ms > 0 ? limits->first_byte_ms
+                                                                        : limits->read_gap_ms;
+    enum weir_reason reason = WEIR_REASON_NONE;
     int r;
 
     if (deadline == 0) {
         return WEIR_EAGAIN;
     }
-    stream->fair_items = stream->fair_bytes = 0;
-    r = wait_in(&stream->reader, deadline, since_us, gap_ms);
+    r = wait_for_peer(stream, &stream->reader, &stream->in_patience, stream->in_bytes, deadline,
+                      gap_ms, &reason);
     if (r == WEIR_ESTALLED) {
-        stream->broken = WEIR_REASON_TIMEOUT;
+        stream->in_broken = (uint8_t)reason;
     }
     return r;
 }
@@ -146,24 +200,19 @@ static int body_failed(struct weir__stream *stream, int r)
 {
     if (stream->gone != WEIR_REASON_NONE && r == WEIR_EAGAIN) {
         r = weir__gone_code((enum weir_reason)stream->gone);
-        stream->broken = stream->gone;
     }
     return r;
 }
 
-static int take_in(struct weir__stream *stream, uint64_t bytes, int64_t waited_us)
+static int take_in(struct weir__stream *stream, uint64_t bytes)
 {
     if (stream->in_bytes == 0) {
         stream->first_byte_us = weir__loop_clock_us(stream->loop);
     }
     stream->in_bytes += bytes;
     if (stream->in_bytes > stream->in_limit) {
-        stream->broken = WEIR_REASON_LIMIT;
+        stream->in_broken = WEIR_REASON_LIMIT;
         return WEIR_ELIMIT;
-    }
-    if (waited_us > 0 && judge_rate(stream, waited_us, stream->in_bytes) < 0) {
-        stream->broken = WEIR_REASON_STALL;
-        return WEIR_ESTALLED;
     }
     return 0;
 }
@@ -171,19 +220,24 @@ static int take_in(struct weir__stream *stream, uint64_t bytes, int64_t waited_u
 static int body_next(void *state, size_t max_bytes, int64_t deadline, struct weir_chunk **ret)
 {
     struct weir__stream *stream = state;
-    int64_t since_us = 0;
+    int waited = 0;
 
     if (stream->before_read != NULL) {
-        stream->before_read(stream);
+        void (*before_read)(struct weir__stream *) = stream->before_read;
+
         stream->before_read = NULL;
+        before_read(stream);
     }
     be_fair(stream, 0, deadline);
     for (;;) {
-        int r = stream->ops->read(stream, max_bytes, ret);
+        int r;
 
+        if (stream->body.cancelled) {
+            return WEIR_ECANCELED; /* the wire has been told: it is not asked again */
+        }
+        r = stream->ops->read(stream, max_bytes, ret);
         if (r == 1) {
-            r = take_in(stream, weir_chunk_len(*ret),
-                        since_us == 0 ? 0 : weir__loop_clock_us(stream->loop) - since_us);
+            r = take_in(stream, weir_chunk_len(*ret));
             if (r < 0) {
                 *ret = weir_chunk_unref(*ret);
                 return r;
@@ -191,15 +245,15 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
             stream->fair_bytes += (uint32_t)weir_chunk_len(*ret);
             return 1;
         }
-        if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE || stream->body.cancelled) {
-            return stream->body.cancelled ? WEIR_ECANCELED : body_failed(stream, r);
+        if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE) {
+            return body_failed(stream, r);
         }
-        if (since_us == 0) {
-            since_us = weir__loop_clock_us(stream->loop);
+        if (waited < 0) {
+            return waited; /* nothing came with the last tick either */
         }
-        r = wait_body(stream, deadline, since_us);
-        if (r < 0) {
-            return r;
+        waited = wait_body(stream, deadline);
+        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED) {
+            return waited;
         }
     }
 }
@@ -207,26 +261,32 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
 static int body_lend(void *state, int64_t deadline, struct weir_loan *ret)
 {
     struct weir__stream *stream = state;
-    int64_t since_us = 0;
+    int waited = 0;
 
     if (stream->ops->lend == NULL || stream->before_read != NULL) {
         return WEIR_EUNSUPPORTED;
     }
     for (;;) {
-        int r = stream->ops->lend(stream, ret);
+        int r;
 
-        if (r == 0 && stream->in_limit - stream->in_bytes < ret->max_bytes) {
-            return WEIR_EUNSUPPORTED; /* near a limit: count what comes */
+        if (stream->body.cancelled) {
+            return WEIR_ECANCELED;
         }
-        if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE || stream->body.cancelled) {
-            return stream->body.cancelled ? WEIR_ECANCELED : body_failed(stream, r);
+        r = stream->ops->lend(stream, ret);
+        if (r == 0 && stream->in_limit != UINT64_MAX &&
+            stream->in_limit - stream->in_bytes < ret->max_bytes) {
+            r = stream->ops->repay(stream, 0, 0, false);
+            return r == 1 ? WEIR_EUNSUPPORTED : r; /* near a limit: count what comes */
         }
-        if (since_us == 0) {
-            since_us = weir__loop_clock_us(stream->loop);
+        if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE) {
+            return body_failed(stream, r);
         }
-        r = wait_body(stream, deadline, since_us);
-        if (r < 0) {
-            return r;
+        if (waited < 0) {
+            return waited;
+        }
+        waited = wait_body(stream, deadline);
+        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED) {
+            return waited;
         }
     }
 }
@@ -237,7 +297,7 @@ static int body_repay(void *state, uint64_t taken, int native, bool at_eof)
     int r = stream->ops->repay(stream, taken, native, at_eof);
 
     if (taken > 0) {
-        int counted = take_in(stream, taken, 0);
+        int counted = take_in(stream, taken);
 
         r = r == 1 && counted < 0 ? counted : r;
     }
@@ -252,42 +312,46 @@ static void body_cancel(void *state, enum weir_reason reason)
     weir__stream_readable(stream);
 }
 
-static void explain(void *state, struct weir_error *ret)
+static void explain(struct weir__stream *stream, enum weir_reason broken, struct weir_error *ret)
+{
+    ret->native = stream->native;
+    ret->where = stream->ops->name;
+    if (broken != WEIR_REASON_NONE) {
+        ret->reason = broken;
+    } else if (stream->gone != WEIR_REASON_NONE) {
+        ret->reason = (enum weir_reason)stream->gone;
+    }
+}
+
+static void body_explain(void *state, struct weir_error *ret)
 {
     struct weir__stream *stream = state;
 
-    ret->native = stream->native;
-    if (stream->gone != WEIR_REASON_NONE) {
-        ret->reason = (enum weir_reason)stream->gone;
-    } else if (stream->broken != WEIR_REASON_NONE) {
-        ret->reason = (enum weir_reason)stream->broken;
-    } else if (ret->code == WEIR_EPROTO) {
-        ret->reason = WEIR_REASON_PROTOCOL;
-    } else if (ret->code == WEIR_ETRUNCATED) {
-        ret->reason = WEIR_REASON_TRUNCATED;
-    } else if (ret->code == WEIR_ERESET) {
-        ret->reason = WEIR_REASON_RESET;
-    } else if (ret->code == WEIR_ELIMIT || ret->code == WEIR_EBUDGET) {
-        ret->reason = WEIR_REASON_LIMIT;
-    }
-    ret->where = stream->ops->name;
+    explain(stream, (enum weir_reason)stream->in_broken, ret);
+}
+
+static void out_explain(void *state, struct weir_error *ret)
+{
+    struct weir__stream *stream = state;
+
+    explain(stream, (enum weir_reason)stream->out_broken, ret);
 }
 
 static const struct weir_source_ops body_ops = {
     .name = "http body",
     .next = body_next,
     .cancel = body_cancel,
-    .explain = explain,
+    .explain = body_explain,
     .lend_fd = body_lend,
     .repay_fd = body_repay,
 };
 
 /* ---- the outgoing body ---- */
 
-/* The state the clock goes back to when a call on the sink is over. */
-static int back(struct weir__stream *stream, int r)
+/* The end of a call on the sink: its clock goes back to where it was before. */
+static int back(struct weir__stream *stream, enum weir__stall_state before, int r)
 {
-    mark(stream, WEIR__STALL_WAIT_SOURCE);
+    mark(stream, before);
     return r;
 }
 
@@ -337,24 +401,28 @@ static int peer_state(struct weir__stream *stream)
 }
 
 /* One wait for the peer to take something, its clock on the cause. */
-static int wait_out(struct weir__stream *stream, int64_t deadline, enum weir__stall_state cause, int64_t since_us)
+static int wait_out(struct weir__stream *stream, int64_t deadline, enum weir__stall_state cause)
 {
-    int64_t began_us;
+    enum weir_reason reason = WEIR_REASON_NONE;
+    uint64_t received, sent;
     int r;
 
     if (deadline == 0) {
-        return WEIR_EFLOW;
+        return WEIR_ETIMEDOUT;
     }
     mark(stream, cause);
-    began_us = stream->clock.since_us;
-    stream->fair_items = stream->fair_bytes = 0;
-    r = wait_in(&stream->writer, deadline, since_us, stream->limits->write_stall_ms);
+    stream->ops->traffic(stream, &received, &sent);
+    r = wait_for_peer(stream, &stream->writer, &stream->out_patience, sent, deadline,
+                      stream->limits->write_stall_ms, &reason);
     mark(stream, WEIR__STALL_HELD);
-    if (r == 0 && judge_rate(stream, stream->clock.since_us - began_us, stream->out_bytes) < 0) {
-        r = WEIR_ESTALLED;
-    }
+    return r;
+}
+
+/* What a wait's result means once nothing has changed with its last tick: a peer that stalls is as good as gone. */
+static int give_up(struct weir__stream *stream, int r)
+{
     if (r == WEIR_ESTALLED) {
-        stream->broken = WEIR_REASON_STALL;
+        weir__stream_gone(stream, WEIR_REASON_STALL, 0);
     }
     return r;
 }
@@ -362,7 +430,8 @@ static int wait_out(struct weir__stream *stream, int64_t deadline, enum weir__st
 static int out_wait(void *state, int64_t deadline, size_t *ret_room)
 {
     struct weir__stream *stream = state;
-    int64_t since_us = 0;
+    enum weir__stall_state before = (enum weir__stall_state)stream->clock.state;
+    int waited = 0;
 
     if (stream->drop_body) {
         return peer_state(stream);
@@ -375,14 +444,14 @@ static int out_wait(void *state, int64_t deadline, size_t *ret_room)
             r = stream->ops->room(stream, ret_room, &cause);
         }
         if (r != WEIR_EAGAIN) {
-            return since_us == 0 ? r : back(stream, r);
+            return back(stream, before, r);
         }
-        if (since_us == 0) {
-            since_us = weir__loop_clock_us(stream->loop);
+        if (waited < 0) {
+            return back(stream, before, give_up(stream, waited));
         }
-        r = wait_out(stream, deadline, cause, since_us);
-        if (r < 0) {
-            return back(stream, r == WEIR_EFLOW ? WEIR_ETIMEDOUT : r);
+        waited = wait_out(stream, deadline, cause);
+        if (waited == WEIR_ECANCELED || deadline == 0) {
+            return back(stream, before, waited);
         }
     }
 }
@@ -390,6 +459,7 @@ static int out_wait(void *state, int64_t deadline, size_t *ret_room)
 /* Hands one chunk (given) to the wire, in pieces that fit its room. */
 static int send_chunk(struct weir__stream *stream, struct weir_chunk *chunk, int64_t deadline)
 {
+    enum weir__stall_state before = (enum weir__stall_state)stream->clock.state;
     size_t left = weir_chunk_len(chunk);
     size_t offset = 0;
     int r = 0;
@@ -416,7 +486,7 @@ static int send_chunk(struct weir__stream *stream, struct weir_chunk *chunk, int
         if (r == 0) {
             mark(stream, WEIR__STALL_MOVING);
             r = stream->ops->write(stream, piece);
-            mark(stream, WEIR__STALL_WAIT_SOURCE);
+            mark(stream, before);
             offset += room;
             left -= room;
         }
@@ -434,7 +504,7 @@ static int out_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
     be_fair(stream, len, deadline);
     r = peer_state(stream);
     if (r == 0 && stream->out_left != WEIR_LENGTH_UNKNOWN && len > stream->out_left) {
-        stream->broken = WEIR_REASON_HANDLER;
+        stream->out_broken = WEIR_REASON_HANDLER;
         r = WEIR_ELIMIT;
     }
     if (r < 0 || stream->drop_body) {
@@ -456,13 +526,12 @@ static int out_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
 /* Waits until everything queued has left. */
 static int flush_all(struct weir__stream *stream)
 {
-    int64_t since_us = 0;
-    int r;
+    int waited = 0;
 
     for (;;) {
         enum weir__stall_state cause = WEIR__STALL_SOCKET;
+        int r = peer_state(stream);
 
-        r = peer_state(stream);
         if (r == 0) {
             mark(stream, WEIR__STALL_MOVING);
             r = stream->ops->flush(stream, &cause);
@@ -470,12 +539,12 @@ static int flush_all(struct weir__stream *stream)
         if (r != WEIR_EAGAIN) {
             return r;
         }
-        if (since_us == 0) {
-            since_us = weir__loop_clock_us(stream->loop);
+        if (waited < 0) {
+            return give_up(stream, waited);
         }
-        r = wait_out(stream, -1, cause, since_us);
-        if (r < 0) {
-            return r;
+        waited = wait_out(stream, -1, cause);
+        if (waited == WEIR_ECANCELED) {
+            return waited;
         }
     }
 }
@@ -498,8 +567,9 @@ static int out_end(void *state, struct weir_fields *trailers)
     int r;
 
     r = peer_state(stream);
-    if (r == 0 && !stream->drop_body && stream->out_left != WEIR_LENGTH_UNKNOWN && stream->out_left > 0) {
-        stream->broken = WEIR_REASON_HANDLER;
+    if (r == 0 && !stream->drop_body && stream->out_left != WEIR_LENGTH_UNKNOWN &&
+        stream->out_left > 0) {
+        stream->out_broken = WEIR_REASON_HANDLER;
         r = WEIR_ESTATE;
     }
     if (r == 0) {
@@ -535,11 +605,12 @@ static bool out_can_take_fd(void *state)
 static int out_take_fd(void *state, int pipe_fd, size_t bytes, int64_t deadline)
 {
     struct weir__stream *stream = state;
-    int64_t since_us = 0;
+    enum weir__stall_state before = (enum weir__stall_state)stream->clock.state;
+    int waited = 0;
     int r = 0;
 
     if (stream->out_left != WEIR_LENGTH_UNKNOWN && bytes > stream->out_left) {
-        stream->broken = WEIR_REASON_HANDLER;
+        stream->out_broken = WEIR_REASON_HANDLER;
         r = WEIR_ELIMIT;
     }
     while (bytes > 0 && r == 0) {
@@ -555,20 +626,18 @@ static int out_take_fd(void *state, int pipe_fd, size_t bytes, int64_t deadline)
         if (stream->out_left != WEIR_LENGTH_UNKNOWN) {
             stream->out_left -= moved;
         }
-        if (moved > 0) {
-            since_us = 0;
-        }
         if (r == WEIR_EAGAIN) {
-            if (since_us == 0) {
-                since_us = weir__loop_clock_us(stream->loop);
+            r = moved > 0 || waited == 0 ? 0 : give_up(stream, waited);
+            if (r == 0) {
+                waited = wait_out(stream, deadline == 0 ? -1 : deadline, WEIR__STALL_SOCKET);
+                r = waited == WEIR_ECANCELED ? waited : 0;
             }
-            r = wait_out(stream, deadline == 0 ? -1 : deadline, WEIR__STALL_SOCKET, since_us);
         }
     }
     if (r < 0) {
         break_off_for(stream, r);
     }
-    return back(stream, r);
+    return back(stream, before, r);
 }
 
 static const struct weir_sink_ops out_ops = {
@@ -578,15 +647,15 @@ static const struct weir_sink_ops out_ops = {
     .flush = out_flush,
     .end = out_end,
     .abort = out_abort,
-    .explain = explain,
+    .explain = out_explain,
     .can_take_fd = out_can_take_fd,
     .take_fd = out_take_fd,
 };
 
 /* ---- life ---- */
 
-void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops *ops, struct weir__loop *loop,
-                       const struct weir__limits *limits)
+void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops *ops,
+                       struct weir__loop *loop, const struct weir__limits *limits)
 {
     *stream = (struct weir__stream){
         .ops = ops,
@@ -624,7 +693,8 @@ int weir__stream_begin(struct weir__stream *stream, const struct weir__head *hea
     }
     stream->begun = true;
     stream->drop_body = head->no_body;
-    stream->out_left =
-        head->no_body || head->length == WEIR_LENGTH_UNTIL_CLOSE ? WEIR_LENGTH_UNKNOWN : head->length;
+    stream->out_left = head->no_body || head->length == WEIR_LENGTH_UNTIL_CLOSE
+                           ? WEIR_LENGTH_UNKNOWN
+                           : head->length;
     return 0;
 }
