@@ -7,6 +7,7 @@
 
 #include <weir/experimental/observe.h>
 
+#include "base/alloc.h"
 #include "base/assert.h"
 
 #include <stdatomic.h>
@@ -52,6 +53,7 @@ static void req_main(void *arg)
     weir__scope_finish(&req->scope);
     fiber->scope = NULL;
     fiber->stall = NULL;
+    weir_free((uint8_t *)(uintptr_t)req->peer_text.data);
     req->magic = 0;
     weir__stall_end(&req->stream->clock, weir__loop_clock_us(req->stream->loop));
     req->finished(req);
@@ -73,6 +75,7 @@ int weir__req_start(struct weir_req *req)
     req->stream->owner = req;
     req->stream->on_gone = weir__req_gone;
     req->scope = (struct weir_scope){0};
+    req->peer_text = weir_bytes(NULL, 0);
     weir__timer_init(&req->every, every_fired);
     return weir__fiber_start(req->stream->loop, req_main, req, NULL);
 }
@@ -187,17 +190,16 @@ const char *weir_req_protocol(struct weir_req *req)
 
 struct weir_view weir_req_peer(struct weir_req *req)
 {
-    char text[WEIR__PEER_TEXT];
-    size_t len;
-    uint8_t *kept;
-
     weir_check(req, REQ_MAGIC);
-    len = req->peer(req, text, sizeof(text));
-    if (req->fields == NULL) {
-        return weir_bytes(NULL, 0);
+    if (weir_view_is_absent(req->peer_text)) {
+        /* Memory of its own: it outlives the head, and the connection. */
+        uint8_t *kept = weir_alloc(WEIR__PEER_TEXT);
+
+        if (kept != NULL) {
+            req->peer_text = weir_bytes(kept, req->peer(req, (char *)kept, WEIR__PEER_TEXT));
+        }
     }
-    kept = weir__fields_keep(req->fields, weir_bytes(text, len));
-    return weir_bytes(kept, kept != NULL ? len : 0);
+    return req->peer_text;
 }
 
 uint64_t weir_req_id(struct weir_req *req)
@@ -318,6 +320,9 @@ int weir_req_every(struct weir_req *req, int64_t period_ms, void (*fn)(void *arg
     struct weir__loop *loop;
 
     weir_check(req, REQ_MAGIC);
+    if (period_ms < 1 || period_ms > INT64_MAX / 2000) {
+        return WEIR_EINVAL;
+    }
     loop = req->stream->loop;
     req->every_fn = fn;
     req->every_arg = arg;

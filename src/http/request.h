@@ -37,6 +37,7 @@ struct weir_req {
     int64_t every_us;
     uint64_t id;
     int status; /* sent; 0: none yet */
+    struct weir_view peer_text; /* kept from the first question on */
 };
 
 /* Starts the handler's fiber. Returns 0, or WEIR_ENOMEM, WEIR_ELIMIT: then nothing happens. */

@@ -226,7 +226,9 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
         void (*before_read)(struct weir__stream *) = stream->before_read;
 
         stream->before_read = NULL;
-        before_read(stream);
+        if (!stream->begun) {
+            before_read(stream);
+        }
     }
     be_fair(stream, 0, deadline);
     for (;;) {
