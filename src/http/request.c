@@ -24,7 +24,8 @@ static void conclude(struct weir_req *req, int r)
     if (!stream->begun && stream->gone == WEIR_REASON_NONE) {
         int status = r < 0 ? weir_err_status(r) : 500;
 
-        WEIR_IGNORE(weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
+        WEIR_IGNORE(
+            weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
     if (stream->out.final != 0 && !stream->out.aborted) {
@@ -141,7 +142,8 @@ struct weir_view weir_req_query(struct weir_req *req)
     struct weir_view all = weir_req_target(req);
     const uint8_t *mark = all.len > 0 ? memchr(all.data, '?', all.len) : NULL;
 
-    return mark != NULL ? weir_bytes(mark + 1, all.len - (size_t)(mark - all.data) - 1) : weir_bytes(NULL, 0);
+    return mark != NULL ? weir_bytes(mark + 1, all.len - (size_t)(mark - all.data) - 1)
+                        : weir_bytes(NULL, 0);
 }
 
 struct weir_view weir_req_authority(struct weir_req *req)
@@ -171,8 +173,10 @@ uint64_t weir_req_query_u64(struct weir_req *req, const char *name, uint64_t oth
         size_t len = next != NULL ? (size_t)(next - query.data) : query.len;
         uint64_t value;
 
-        if (len > name_len && query.data[name_len] == '=' && memcmp(query.data, name, name_len) == 0 &&
-            weir_view_to_u64(weir_bytes(query.data + name_len + 1, len - name_len - 1), &value) == 0) {
+        if (len > name_len && query.data[name_len] == '=' &&
+            memcmp(query.data, name, name_len) == 0 &&
+            weir_view_to_u64(weir_bytes(query.data + name_len + 1, len - name_len - 1), &value) ==
+                0) {
             return value;
         }
         len += next != NULL;
@@ -244,7 +248,8 @@ int weir_req_limit_body(struct weir_req *req, uint64_t max_bytes)
 {
     weir_check(req, REQ_MAGIC);
     req->stream->in_limit = max_bytes;
-    return req->body_length != WEIR_LENGTH_UNKNOWN && req->body_length > max_bytes ? WEIR_ELIMIT : 0;
+    return req->body_length != WEIR_LENGTH_UNKNOWN && req->body_length > max_bytes ? WEIR_ELIMIT
+                                                                                   : 0;
 }
 
 bool weir_req_gone(struct weir_req *req, enum weir_reason *ret)

@@ -64,6 +64,9 @@ void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int
     }
     stream->gone = (uint8_t)reason;
     stream->native = native;
+    if (stream->begun) {
+        weir__sink_fail(&stream->out, weir__gone_code(reason));
+    }
     weir__stream_readable(stream);
     weir__stream_writable(stream);
     if (stream->on_gone != NULL) {
@@ -329,6 +332,10 @@ static void body_explain(void *state, struct weir_error *ret)
 {
     struct weir__stream *stream = state;
 
+    if (ret->code == WEIR_ECANCELED && stream->gone != WEIR_REASON_NONE) {
+        ret->code = weir__gone_code((enum weir_reason)stream->gone);
+        ret->side = WEIR_SIDE_SOURCE;
+    }
     explain(stream, (enum weir_reason)stream->in_broken, ret);
 }
 

@@ -109,8 +109,9 @@ struct weir__stream {
     bool broken_off;                 /* the wire was told to abort */
     int native;  /* the kernel's or the peer's own code behind `gone` or `broken` */
     void *owner; /* struct weir_req or struct weir_exchange */
-    void (*on_gone)(struct weir__stream *stream);     /* NULL: nobody */
-    void (*before_read)(struct weir__stream *stream); /* 100-continue, if no head has been begun; NULL: nothing */
+    void (*on_gone)(struct weir__stream *stream); /* NULL: nobody */
+    void (*before_read)(
+        struct weir__stream *stream); /* 100-continue, if no head has been begun; NULL: nothing */
 };
 
 void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops *ops,
