@@ -442,8 +442,8 @@ static int out_wait(void *state, int64_t deadline, size_t *ret_room)
     enum weir__stall_state before = (enum weir__stall_state)stream->clock.state;
     int waited = 0;
 
-    if (stream->drop_body) {
-        return peer_state(stream);
+    if (stream->drop_body || stream->out_left == 0) {
+        return peer_state(stream); /* an end needs no room */
     }
     for (;;) {
         enum weir__stall_state cause = WEIR__STALL_SOCKET;
