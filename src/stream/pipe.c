@@ -83,16 +83,21 @@ static int copy_piece(struct transfer *transfer, size_t room)
     return 1;
 }
 
+static bool is_mere_cancel(const struct weir_error *error)
+{
+    return error->code == WEIR_ECANCELED && error->reason == WEIR_REASON_CANCELED;
+}
+
 /* The fiber is cancelled: perhaps because one side's peer has left, which is then the cause. */
 static void cancelled(struct weir__cancel_hook *hook)
 {
     struct transfer *transfer = (struct transfer *)((char *)hook - offsetof(struct transfer, hook));
 
     weir_sink_error(transfer->sink, &transfer->cause);
-    if (transfer->cause.code == 0) {
+    if (transfer->cause.code == 0 || is_mere_cancel(&transfer->cause)) {
         weir__source_probe(transfer->source, &transfer->cause);
     }
-    if (transfer->cause.code == WEIR_ECANCELED && transfer->cause.reason == WEIR_REASON_CANCELED) {
+    if (transfer->cause.code == 0 || is_mere_cancel(&transfer->cause)) {
         transfer->cause = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, "pipe");
     }
     weir_cancel(transfer->source, WEIR_REASON_CANCELED);

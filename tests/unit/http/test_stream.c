@@ -2,6 +2,8 @@
 /* Streams end to end: bodies piped into replies, memory bounds, whose failure it was, kernel pipes, the client's role. */
 #include "http_test.h"
 
+#include "rt/scope.h"
+
 /* ---- a body piped into its own reply ---- */
 
 struct piping {
@@ -10,10 +12,8 @@ struct piping {
     int r;
     struct weir_pipe_result result;
     struct weir_error source, sink;
-    int64_t cancel_ms; /* a sibling fails then; 0: never */
-    uint64_t prefix;   /* bytes emitted before */
     struct weir_source *from;
-    struct weir_sink *to;
+    struct weir__stream *upstream;
 };
 
 static int pipes(struct weir_req *req, void *arg)
@@ -289,7 +289,6 @@ static int joins(struct weir_req *req, void *arg)
     WEIR_CLEANUP(weir_sink_destroyp) struct weir_sink *sink = NULL;
     struct piping *piping = arg;
 
-    piping->to = NULL;
     if (piping->from != NULL) {
         assert_int_equal(weir_stream_begin(req, 200, NULL, WEIR_LENGTH_UNKNOWN, &sink), 0);
         piping->r = weir_pipe(piping->from, sink, NULL, &piping->result);
@@ -336,6 +335,74 @@ static void the_client_leaves_and_the_upstream_is_cancelled(void **state)
         assert_int_equal(result.cancels, 1);
         assert_string_equal(weir__memory_trace(upstream), "50 cancel canceled\n");
         weir__memory_close(upstream);
+        weir__memory_destroy(upstream);
+        weir__memory_destroy(scene_memory);
+        weir__loop_destroy(scene_loop);
+    }
+}
+
+/* The same the other way round. What was opened for the request is cancelled first, as an exchange is. */
+struct opened {
+    struct weir__cancel_hook hook;
+    struct weir__stream *stream;
+};
+
+static void opened_cancelled(struct weir__cancel_hook *hook)
+{
+    weir__stream_gone(weir_list_entry(hook, struct opened, hook)->stream, WEIR_REASON_CANCELED, 0);
+}
+
+static int uploads(struct weir_req *req, void *arg)
+{
+    struct piping *piping = arg;
+    struct opened opened = {.stream = piping->upstream};
+
+    assert_int_equal(
+        weir__stream_begin(opened.stream,
+                           &(struct weir__head){.method = weir_str("PUT"), .length = 150}),
+        0);
+    weir__cancel_hook_add(&opened.hook, opened_cancelled);
+    piping->r = weir_pipe(weir_req_body(req), &opened.stream->out, NULL, &piping->result);
+    weir__cancel_hook_remove(&opened.hook);
+    return piping->r;
+}
+
+static void the_client_leaves_in_the_middle_of_its_upload(void **state)
+{
+    static const struct weir__memory_step steps[] = {
+        {.at_ms = 10, .act = WEIR__MEMORY_SEND, .bytes = 100},
+        {.at_ms = 50, .act = WEIR__MEMORY_GONE, .reason = WEIR_REASON_RESET, .code = 104}};
+
+    (void)state;
+    for (int blocked = 0; blocked < 2; blocked++) {
+        struct weir__memory *upstream;
+        struct piping piping = {0};
+
+        scene_us = 1000000;
+        assert_int_equal(weir__loop_create(scene_clock, &scene_us, &scene_loop), 0);
+        assert_int_equal(
+            weir__memory_create(scene_loop, &(struct weir__memory_opts){.socket = blocked ? 60 : 0},
+                                &upstream),
+            0);
+        assert_int_equal(weir__memory_create(scene_loop,
+                                             &(struct weir__memory_opts){.body_length = 150},
+                                             &scene_memory),
+                         0);
+        assert_int_equal(weir__memory_script(scene_memory, steps, 2), 0);
+        piping.upstream = weir__memory_open(upstream);
+        assert_int_equal(weir__memory_request(scene_memory, uploads, &piping), 0);
+        weir__loop_run_until_idle(scene_loop);
+        assert_int_equal(scene_ms(), 50);
+        assert_int_equal(piping.r, WEIR_ERESET);
+        assert_int_equal(piping.result.cause.code, WEIR_ERESET);
+        assert_int_equal(piping.result.cause.side, WEIR_SIDE_SOURCE);
+        assert_int_equal(piping.result.cause.reason, WEIR_REASON_RESET);
+        assert_int_equal(piping.result.cause.native, 104);
+        weir__memory_close(upstream);
+        assert_string_equal(
+            weir__memory_trace(upstream),
+            blocked ? "0 begin PUT  length=150\n10 body 60\n50 abort canceled\n50 finished\n"
+                    : "0 begin PUT  length=150\n10 body 100\n50 abort canceled\n50 finished\n");
         weir__memory_destroy(upstream);
         weir__memory_destroy(scene_memory);
         weir__loop_destroy(scene_loop);
@@ -537,6 +604,7 @@ int main(void)
         cmocka_unit_test(a_deadline_ends_the_pipe),
         cmocka_unit_test(a_deadline_holds_for_a_pipe_that_never_waits),
         cmocka_unit_test(the_client_leaves_and_the_upstream_is_cancelled),
+        cmocka_unit_test(the_client_leaves_in_the_middle_of_its_upload),
         cmocka_unit_test(a_cancelled_pipe_ends_both_sides),
         cmocka_unit_test(bytes_may_go_through_kernel_pipes),
         cmocka_unit_test(a_stalled_client_of_a_kernel_pipe),
