@@ -224,8 +224,11 @@ int weir_end(struct weir_sink *sink, struct weir_fields *trailers)
 
 void weir__sink_fail(struct weir_sink *sink, int code)
 {
-    weir_check(sink, SINK_MAGIC);
-    WEIR_IGNORE(settle(sink, code));
+    if (sink->final ==
+        WEIR__OPEN) { /* an embedded one may have been destroyed, its stream goes on */
+        weir_check(sink, SINK_MAGIC);
+        WEIR_IGNORE(settle(sink, code));
+    }
 }
 
 void weir_abort(struct weir_sink *sink, enum weir_reason reason)

@@ -154,6 +154,12 @@ static int step(struct weir_req *req, struct program *program)
     case 0:
         r = weir_end(program->sink, NULL);
         program->ended |= r == 0;
+        if (r == 0 && roll(&program->seed, 2)) {
+            weir_sink_destroy(program->sink);
+            program->sink = NULL;
+            return weir_sleep(
+                weir_after_ms(roll(&program->seed, 3000))); /* and the client may leave */
+        }
         return r == 0 ? 0 : 1;
     case 1:
         if (roll(&program->seed, 4) == 0) {

@@ -594,6 +594,30 @@ static void a_fin_means_gone_unless_it_may_not(void **state)
     expect_trace(&scene, "100 begin 200 length=0\n100 end\n100 finished\n");
 }
 
+static int lingers(struct weir_req *req, void *arg)
+{
+    struct weir_sink *sink;
+
+    assert_int_equal(weir_stream_begin(req, 200, NULL, 0, &sink), 0);
+    if (arg != NULL) {
+        assert_int_equal(weir_end(sink, NULL), 0);
+    }
+    weir_sink_destroy(sink);
+    return weir_sleep(weir_after_ms(100));
+}
+
+static void a_leave_after_the_reply_is_over(void **state)
+{
+    struct weir__memory_step steps[] = {
+        {.at_ms = 20, .act = WEIR__MEMORY_GONE, .reason = WEIR_REASON_RESET}};
+    struct scene scene = {.handler = lingers, .arg = steps, .steps = steps, .count = 1};
+
+    (void)state;
+    expect_trace(&scene, "0 begin 200 length=0\n0 end\n20 gone reset\n20 finished\n");
+    scene.arg = NULL;
+    expect_trace(&scene, "0 begin 200 length=0\n0 abort abandoned\n20 gone reset\n20 finished\n");
+}
+
 static int streams_on(struct weir_req *req, void *arg)
 {
     WEIR_CLEANUP(weir_sink_destroyp) struct weir_sink *sink = NULL;
@@ -729,6 +753,7 @@ int main(void)
         cmocka_unit_test(a_leave_is_noticed_wherever_the_handler_waits),
         cmocka_unit_test(a_client_that_has_left_before_the_handler_ran),
         cmocka_unit_test(a_fin_means_gone_unless_it_may_not),
+        cmocka_unit_test(a_leave_after_the_reply_is_over),
         cmocka_unit_test(a_leave_at_any_byte_of_the_output),
         cmocka_unit_test(a_cancelled_childs_waits_end),
         cmocka_unit_test(a_regular_call_while_the_request_lives),
