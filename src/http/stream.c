@@ -52,6 +52,20 @@ void weir__stream_writable(struct weir__stream *stream)
     }
 }
 
+/* The outgoing body of a peer that has just left: cut off, unless its end went out before that and the fiber that waits
+ * for it has only not run since. */
+static void settle_out(struct weir__stream *stream)
+{
+    enum weir__stall_state cause;
+
+    if (stream->ending && !stream->broken_off && stream->ops->flush(stream, &cause) == 0) {
+        stream->ended = true;
+        weir__sink_settle(&stream->out, 0);
+    } else {
+        weir__sink_settle(&stream->out, weir__gone_code((enum weir_reason)stream->gone));
+    }
+}
+
 void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int native)
 {
     if (stream->gone != WEIR_REASON_NONE) {
@@ -60,7 +74,7 @@ void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int
     stream->gone = (uint8_t)reason;
     stream->native = native;
     if (stream->begun) {
-        weir__sink_fail(&stream->out, weir__gone_code(reason));
+        settle_out(stream);
     }
     weir__stream_readable(stream);
     weir__stream_writable(stream);

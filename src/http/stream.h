@@ -105,7 +105,7 @@ struct weir__stream {
     uint8_t in_broken, out_broken;   /* enum weir_reason: why a direction failed, for explain() */
     bool begun;                      /* the final head is queued */
     bool drop_body;                  /* HEAD, 204, 304: the outgoing body is accepted and dropped */
-    bool ended;                      /* the end is queued */
+    bool ending, ended;              /* the end is queued; it has left */
     bool broken_off;                 /* the wire was told to abort */
     int native;  /* the kernel's or the peer's own code behind `gone` or `broken` */
     void *owner; /* struct weir_req or struct weir_exchange */

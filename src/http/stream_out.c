@@ -24,7 +24,7 @@ static int back(struct weir__stream *stream, enum weir__stall_state before, int 
 /* Tells the wire, once, that the outgoing body is broken off; the story goes with it. */
 static void break_off(struct weir__stream *stream, enum weir_reason reason)
 {
-    if (stream->broken_off) {
+    if (stream->broken_off || stream->ended) {
         return;
     }
     stream->broken_off = true;
@@ -196,9 +196,9 @@ static int flush_all(struct weir__stream *stream)
 
     for (;;) {
         enum weir__stall_state cause = WEIR__STALL_SOCKET;
-        int r = weir__stream_peer_state(stream);
+        int r = stream->ended ? 0 : weir__stream_peer_state(stream);
 
-        if (r == 0) {
+        if (r == 0 && !stream->ended) {
             mark(stream, WEIR__STALL_MOVING);
             r = stream->ops->flush(stream, &cause);
         }
@@ -242,6 +242,7 @@ static int out_end(void *state, struct weir_fields *trailers)
         r = stream->ops->end(stream, trailers);
     }
     if (r == 0) {
+        stream->ending = true;
         r = flush_all(stream);
     }
     if (r < 0) {

@@ -222,12 +222,12 @@ int weir_end(struct weir_sink *sink, struct weir_fields *trailers)
     return sink->refused ? r : settle(sink, r);
 }
 
-void weir__sink_fail(struct weir_sink *sink, int code)
+void weir__sink_settle(struct weir_sink *sink, int r)
 {
     if (sink->final ==
         WEIR__OPEN) { /* an embedded one may have been destroyed, its stream goes on */
         weir_check(sink, SINK_MAGIC);
-        WEIR_IGNORE(settle(sink, code));
+        WEIR_IGNORE(settle(sink, r));
     }
 }
 
