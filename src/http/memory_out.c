@@ -162,6 +162,9 @@ static void take(struct weir__memory *memory)
     enum weir__stall_state cause;
     struct weir__memory_queued *queued;
 
+    if (memory->stream.gone != WEIR_REASON_NONE) {
+        return; /* whoever has left takes nothing */
+    }
     while ((queued = memory->first) != NULL) {
         size_t len = weir_chunk_len(queued->chunk) - queued->offset;
         uint64_t open = open_now(memory, &cause);

@@ -129,8 +129,8 @@ int weir_reply_empty(struct weir_req *req, int status, struct weir_fields *field
     return weir_reply_bytes(req, status, fields, NULL, weir_bytes("", 0));
 }
 
-int weir_reply_source_take(struct weir_req *req, int status, struct weir_fields *fields, uint64_t length,
-                           struct weir_source *source)
+int weir_reply_source_take(struct weir_req *req, int status, struct weir_fields *fields,
+                           uint64_t length, struct weir_source *source)
 {
     struct weir_sink *sink;
     int r = source != NULL ? weir_stream_begin(req, status, fields, length, &sink) : WEIR_EINVAL;

@@ -7,6 +7,7 @@
 
 #include <weir/experimental/observe.h>
 
+#include "base/alloc.h"
 #include "base/assert.h"
 
 #include <stdatomic.h>
@@ -23,7 +24,8 @@ static void conclude(struct weir_req *req, int r)
     if (!stream->begun && stream->gone == WEIR_REASON_NONE) {
         int status = r < 0 ? weir_err_status(r) : 500;
 
-        WEIR_IGNORE(weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
+        WEIR_IGNORE(
+            weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
     if (stream->out.final != 0 && !stream->out.aborted) {
@@ -52,6 +54,7 @@ static void req_main(void *arg)
     weir__scope_finish(&req->scope);
     fiber->scope = NULL;
     fiber->stall = NULL;
+    weir_free((uint8_t *)(uintptr_t)req->peer_text.data);
     req->magic = 0;
     weir__stall_end(&req->stream->clock, weir__loop_clock_us(req->stream->loop));
     req->finished(req);
@@ -73,6 +76,7 @@ int weir__req_start(struct weir_req *req)
     req->stream->owner = req;
     req->stream->on_gone = weir__req_gone;
     req->scope = (struct weir_scope){0};
+    req->peer_text = weir_bytes(NULL, 0);
     weir__timer_init(&req->every, every_fired);
     return weir__fiber_start(req->stream->loop, req_main, req, NULL);
 }
@@ -138,7 +142,8 @@ struct weir_view weir_req_query(struct weir_req *req)
     struct weir_view all = weir_req_target(req);
     const uint8_t *mark = all.len > 0 ? memchr(all.data, '?', all.len) : NULL;
 
-    return mark != NULL ? weir_bytes(mark + 1, all.len - (size_t)(mark - all.data) - 1) : weir_bytes(NULL, 0);
+    return mark != NULL ? weir_bytes(mark + 1, all.len - (size_t)(mark - all.data) - 1)
+                        : weir_bytes(NULL, 0);
 }
 
 struct weir_view weir_req_authority(struct weir_req *req)
@@ -168,8 +173,10 @@ uint64_t weir_req_query_u64(struct weir_req *req, const char *name, uint64_t oth
         size_t len = next != NULL ? (size_t)(next - query.data) : query.len;
         uint64_t value;
 
-        if (len > name_len && query.data[name_len] == '=' && memcmp(query.data, name, name_len) == 0 &&
-            weir_view_to_u64(weir_bytes(query.data + name_len + 1, len - name_len - 1), &value) == 0) {
+        if (len > name_len && query.data[name_len] == '=' &&
+            memcmp(query.data, name, name_len) == 0 &&
+            weir_view_to_u64(weir_bytes(query.data + name_len + 1, len - name_len - 1), &value) ==
+                0) {
             return value;
         }
         len += next != NULL;
@@ -187,17 +194,16 @@ const char *weir_req_protocol(struct weir_req *req)
 
 struct weir_view weir_req_peer(struct weir_req *req)
 {
-    char text[WEIR__PEER_TEXT];
-    size_t len;
-    uint8_t *kept;
-
     weir_check(req, REQ_MAGIC);
-    len = req->peer(req, text, sizeof(text));
-    if (req->fields == NULL) {
-        return weir_bytes(NULL, 0);
+    if (weir_view_is_absent(req->peer_text)) {
+        /* Memory of its own: it outlives the head, and the connection. */
+        uint8_t *kept = weir_alloc(WEIR__PEER_TEXT);
+
+        if (kept != NULL) {
+            req->peer_text = weir_bytes(kept, req->peer(req, (char *)kept, WEIR__PEER_TEXT));
+        }
     }
-    kept = weir__fields_keep(req->fields, weir_bytes(text, len));
-    return weir_bytes(kept, kept != NULL ? len : 0);
+    return req->peer_text;
 }
 
 uint64_t weir_req_id(struct weir_req *req)
@@ -242,7 +248,8 @@ int weir_req_limit_body(struct weir_req *req, uint64_t max_bytes)
 {
     weir_check(req, REQ_MAGIC);
     req->stream->in_limit = max_bytes;
-    return req->body_length != WEIR_LENGTH_UNKNOWN && req->body_length > max_bytes ? WEIR_ELIMIT : 0;
+    return req->body_length != WEIR_LENGTH_UNKNOWN && req->body_length > max_bytes ? WEIR_ELIMIT
+                                                                                   : 0;
 }
 
 bool weir_req_gone(struct weir_req *req, enum weir_reason *ret)
@@ -318,6 +325,9 @@ int weir_req_every(struct weir_req *req, int64_t period_ms, void (*fn)(void *arg
     struct weir__loop *loop;
 
     weir_check(req, REQ_MAGIC);
+    if (period_ms < 1 || period_ms > INT64_MAX / 2000) {
+        return WEIR_EINVAL;
+    }
     loop = req->stream->loop;
     req->every_fn = fn;
     req->every_arg = arg;

@@ -27,8 +27,11 @@ struct weir_req {
     int64_t arrived_us;
     bool is_head, is_http10;
     bool close; /* the connection must not be used again: no more than a wish of the reply's head */
-    void (*finished)(struct weir_req *req);  /* the handler has returned, the reply is over; on the handler's fiber */
-    size_t (*peer)(struct weir_req *req, char *text, size_t size); /* the client's address as text */
+    void (*finished)(
+        struct weir_req
+            *req); /* the handler has returned, the reply is over; on the handler's fiber */
+    size_t (*peer)(struct weir_req *req, char *text,
+                   size_t size); /* the client's address as text */
 
     struct weir_scope scope;
     struct weir__timer every;
@@ -36,7 +39,8 @@ struct weir_req {
     void *every_arg;
     int64_t every_us;
     uint64_t id;
-    int status; /* sent; 0: none yet */
+    int status;                 /* sent; 0: none yet */
+    struct weir_view peer_text; /* kept from the first question on */
 };
 
 /* Starts the handler's fiber. Returns 0, or WEIR_ENOMEM, WEIR_ELIMIT: then nothing happens. */

@@ -21,13 +21,14 @@ struct weir__stream;
 
 /* What a wire is asked to send first. */
 struct weir__head {
-    int status;               /* of a response; 0: this is a request */
-    struct weir_view reason;  /* absent: the usual one */
+    int status;              /* of a response; 0: this is a request */
+    struct weir_view reason; /* absent: the usual one */
     struct weir_view method, target;
     struct weir_fields *fields; /* NULL: none */
-    uint64_t length;          /* of the body; WEIR_LENGTH_UNKNOWN; with no_body: what a HEAD would have had */
-    bool no_body;             /* ends with the head, whatever length says */
-    bool close;               /* the connection is not to be used again */
+    uint64_t
+        length;   /* of the body; WEIR_LENGTH_UNKNOWN; with no_body: what a HEAD would have had */
+    bool no_body; /* ends with the head, whatever length says */
+    bool close;   /* the connection is not to be used again */
 };
 
 struct weir__proto_ops {
@@ -64,16 +65,25 @@ struct weir__proto_ops {
     /* Nothing more is wanted. */
     void (*cancel)(struct weir__stream *stream, enum weir_reason reason);
 
-    /* Bytes on the wire so far. */
+    /* Bytes on the wire so far. `sent` must move when the peer takes something: the stall clocks look at it. */
     void (*traffic)(struct weir__stream *stream, uint64_t *ret_received, uint64_t *ret_sent);
 };
 
-/* The clocks of one side, shared by all its streams. ms; 0 = none. They run only while that side is the cause. */
+/* The clocks of one side, shared by all its streams. ms; 0 = none. They run only while that side is the cause, and any
+ * byte that moves sets a gap back; who looks up in between, with deadlines of his own, does not. */
 struct weir__limits {
-    int64_t first_byte_ms; /* the first read of the body */
-    int64_t read_gap_ms;   /* the later ones */
-    int64_t write_stall_ms;
-    uint64_t min_rate;     /* bytes/s over 30 s of being the cause; both directions */
+    int64_t first_byte_ms;  /* the first read of the body */
+    int64_t read_gap_ms;    /* the later ones */
+    int64_t write_stall_ms; /* then the peer counts as gone */
+    uint64_t min_rate;      /* bytes/s over 30 s of being the cause; each direction by itself */
+};
+
+/* What one direction's peer was given in patience: only waiting for it counts. */
+struct weir__patience {
+    uint64_t seen;       /* bytes when it last moved any */
+    int64_t idle_us;     /* waited for it since then */
+    uint64_t span_bytes; /* min_rate: bytes when the present span of waiting began */
+    int64_t span_us;     /* min_rate: waited in it */
 };
 
 struct weir__stream {
@@ -85,26 +95,27 @@ struct weir__stream {
     struct weir_sink out;
     struct weir__stall clock; /* of the outgoing direction */
     uint64_t in_bytes, in_limit;
-    uint64_t out_bytes, out_left; /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
-    int64_t first_byte_us;        /* when the incoming body began; 0: not yet */
-    int64_t slow_since_bytes;     /* min_rate: the peer's bytes when its present span began */
-    int64_t slow_us;              /* min_rate: how long the peer was the cause in it */
+    uint64_t out_bytes,
+        out_left;          /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
+    int64_t first_byte_us; /* when the incoming body began; 0: not yet */
+    struct weir__patience in_patience, out_patience;
     uint32_t fair_items, fair_bytes; /* moved since the fiber last let the others run */
-    struct weir_fields *trailers; /* of the incoming body, after its end */
-    uint8_t gone;                 /* enum weir_reason: why the peer has left; 0: it is there */
-    uint8_t broken;               /* enum weir_reason: why a direction failed, for explain() */
-    bool begun;                   /* the final head is queued */
-    bool drop_body;               /* HEAD, 204, 304: the outgoing body is accepted and dropped */
-    bool ended;                   /* the end is queued */
-    bool broken_off;              /* the wire was told to abort */
-    int native;                   /* the kernel's or the peer's own code behind `gone` or `broken` */
-    void *owner;                  /* struct weir_req or struct weir_exchange */
+    struct weir_fields *trailers;    /* of the incoming body, after its end */
+    uint8_t gone;                    /* enum weir_reason: why the peer has left; 0: it is there */
+    uint8_t in_broken, out_broken;   /* enum weir_reason: why a direction failed, for explain() */
+    bool begun;                      /* the final head is queued */
+    bool drop_body;                  /* HEAD, 204, 304: the outgoing body is accepted and dropped */
+    bool ending, ended;              /* the end is queued; it has left */
+    bool broken_off;                 /* the wire was told to abort */
+    int native;  /* the kernel's or the peer's own code behind `gone` or `broken` */
+    void *owner; /* struct weir_req or struct weir_exchange */
     void (*on_gone)(struct weir__stream *stream); /* NULL: nobody */
-    void (*before_read)(struct weir__stream *stream); /* 100-continue; NULL: nothing */
+    void (*before_read)(
+        struct weir__stream *stream); /* 100-continue, if no head has been begun; NULL: nothing */
 };
 
-void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops *ops, struct weir__loop *loop,
-                       const struct weir__limits *limits);
+void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops *ops,
+                       struct weir__loop *loop, const struct weir__limits *limits);
 /* Frees what it holds; nobody may wait in it. */
 void weir__stream_finish(struct weir__stream *stream);
 
@@ -114,7 +125,8 @@ int weir__stream_begin(struct weir__stream *stream, const struct weir__head *hea
 /* ---- what a wire calls up ---- */
 void weir__stream_readable(struct weir__stream *stream);
 void weir__stream_writable(struct weir__stream *stream);
-/* The peer has left: every wait on it fails from now on. Only the first reason counts. */
+/* The peer has left: every wait on it fails from now on, but what has arrived can still be read. Only the first reason
+ * counts. May call abort() and cancel() before it returns. A write that stalls for too long comes here too. */
 void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int native);
 
 /* The outgoing clock as the observers see it. */

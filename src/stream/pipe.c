@@ -25,6 +25,7 @@ struct transfer {
     uint64_t bytes;
     bool sink_failed;
     struct weir__cancel_hook hook;
+    struct weir_error cause; /* of the cancel that ended it; code 0: none */
 };
 
 /* One piece through a kernel pipe. Returns 1 go on, 0 end of the source, WEIR_EUNSUPPORTED, or an error. */
@@ -82,10 +83,23 @@ static int copy_piece(struct transfer *transfer, size_t room)
     return 1;
 }
 
+static bool is_mere_cancel(const struct weir_error *error)
+{
+    return error->code == WEIR_ECANCELED && error->reason == WEIR_REASON_CANCELED;
+}
+
+/* The fiber is cancelled: perhaps because one side's peer has left, which is then the cause. */
 static void cancelled(struct weir__cancel_hook *hook)
 {
     struct transfer *transfer = (struct transfer *)((char *)hook - offsetof(struct transfer, hook));
 
+    weir_sink_error(transfer->sink, &transfer->cause);
+    if (transfer->cause.code == 0 || is_mere_cancel(&transfer->cause)) {
+        weir__source_probe(transfer->source, &transfer->cause);
+    }
+    if (transfer->cause.code == 0 || is_mere_cancel(&transfer->cause)) {
+        transfer->cause = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, "pipe");
+    }
     weir_cancel(transfer->source, WEIR_REASON_CANCELED);
     weir_abort(transfer->sink, WEIR_REASON_CANCELED);
 }
@@ -116,6 +130,9 @@ static int move_all(struct transfer *transfer)
         }
         if (++moved % 64 == 0) {
             weir__fiber_yield();
+            if (transfer->deadline >= 0 && weir_now() >= transfer->deadline) {
+                return WEIR_ETIMEDOUT; /* also when neither side ever makes it wait */
+            }
         }
     }
 }
@@ -141,7 +158,10 @@ int weir_pipe(struct weir_source *source, struct weir_sink *sink, const struct w
     }
     weir__cancel_hook_remove(&transfer.hook);
     if (r < 0) {
-        if (transfer.sink_failed) {
+        if (transfer.cause.code != 0) {
+            cause = transfer.cause;
+            r = cause.code;
+        } else if (transfer.sink_failed) {
             weir_sink_error(sink, &cause);
         } else {
             weir_source_error(source, &cause);

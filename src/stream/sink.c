@@ -65,6 +65,7 @@ static int settle(struct weir_sink *sink, int r)
         sink->error = weir__stream_error(r, WEIR_SIDE_SINK, sink->ops->name);
         if (sink->ops->explain != NULL) {
             sink->ops->explain(sink->state, &sink->error);
+            sink->error.code = r;
         }
     }
     return r;
@@ -219,6 +220,15 @@ int weir_end(struct weir_sink *sink, struct weir_fields *trailers)
     r = sink->refused ? WEIR_ESTATE : sink->ops->end(sink->state, trailers);
     sink->busy = false;
     return sink->refused ? r : settle(sink, r);
+}
+
+void weir__sink_settle(struct weir_sink *sink, int r)
+{
+    if (sink->final ==
+        WEIR__OPEN) { /* an embedded one may have been destroyed, its stream goes on */
+        weir_check(sink, SINK_MAGIC);
+        WEIR_IGNORE(settle(sink, r));
+    }
 }
 
 void weir_abort(struct weir_sink *sink, enum weir_reason reason)

@@ -90,6 +90,7 @@ static int settle(struct weir_source *source, int r)
             source->error = weir__stream_error(r, WEIR_SIDE_SOURCE, source->ops->name);
             if (source->ops->explain != NULL) {
                 source->ops->explain(source->state, &source->error);
+                source->error.code = r;
             }
         }
     }
@@ -194,6 +195,18 @@ void weir_cancel(struct weir_source *source, enum weir_reason reason)
     }
     if (source->ops->cancel != NULL) {
         source->ops->cancel(source->state, reason);
+    }
+}
+
+void weir__source_probe(struct weir_source *source, struct weir_error *ret)
+{
+    weir_check(source, SOURCE_MAGIC);
+    *ret = source->error;
+    if (source->final == WEIR__OPEN) {
+        *ret = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SOURCE, source->ops->name);
+        if (source->ops->explain != NULL) {
+            source->ops->explain(source->state, ret);
+        }
     }
 }
 

@@ -47,6 +47,13 @@ int weir__source_repay(struct weir_source *source, uint64_t taken, int native, b
 bool weir__sink_can_take_fd(struct weir_sink *sink);
 int weir__sink_take_fd(struct weir_sink *sink, int pipe_fd, size_t bytes, int64_t deadline);
 
+/* What has become of a sink while nobody was looking: its peer has left (an error), or its end was reached behind the
+ * back of the weir_end() that waits for it (0). Unless it is over already. */
+void weir__sink_settle(struct weir_sink *sink, int r);
+
+/* Why a wait on the source would fail now, if it knows: explain() may turn the ECANCELED in `ret` into its own story. */
+void weir__source_probe(struct weir_source *source, struct weir_error *ret);
+
 /* The story of a failure as far as its code tells it; explain() knows more. */
 struct weir_error weir__stream_error(int code, enum weir_side side, const char *name);
 

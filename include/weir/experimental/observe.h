@@ -50,7 +50,7 @@ WEIR_API int64_t weir_exchange_first_byte_us(struct weir_exchange *exchange);
 WEIR_API bool weir_exchange_is_reused(struct weir_exchange *exchange);
 
 /** Calls fn(arg) every `period_ms` on the loop while the request lives, between the handler's own steps; one per
- * request; fn must not suspend. Returns 0 or WEIR_ENOMEM. Context: fiber. */
+ * request; fn must not suspend. Returns 0, WEIR_EINVAL (a period below 1), WEIR_ENOMEM. Context: fiber. */
 WEIR_API WEIR_NODISCARD int weir_req_every(struct weir_req *req, int64_t period_ms,
                                            void (*fn)(void *arg), void *arg);
 

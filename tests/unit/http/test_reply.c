@@ -252,6 +252,52 @@ static void trailers_come_behind_the_last_byte(void **state)
                  "0 begin 200 length=?\n3 body 5\n7 body 5\n7 end\n  X-Sum: 9\n7 finished\n");
 }
 
+static int tries_to_end(struct weir_req *req, void *arg)
+{
+    WEIR_CLEANUP(weir_sink_destroyp) struct weir_sink *sink = NULL;
+
+    assert_int_equal(weir_stream_begin(req, 200, NULL, WEIR_LENGTH_UNKNOWN, &sink), 0);
+    assert_int_equal(emit_pattern(sink, 0, 10, 0), 0); /* taken whole */
+    return *(int *)arg = weir_end(sink, NULL);
+}
+
+static int emits_to_end(struct weir_req *req, void *arg)
+{
+    WEIR_CLEANUP(weir_sink_destroyp) struct weir_sink *sink = NULL;
+
+    assert_int_equal(weir_stream_begin(req, 200, NULL, WEIR_LENGTH_UNKNOWN, &sink), 0);
+    return *(int *)arg = emit_pattern(sink, 0, 10, -1);
+}
+
+static void an_end_that_went_out_just_before_the_client_left(void **state)
+{
+    struct weir__memory_step steps[] = {
+        {.at_ms = 3, .act = WEIR__MEMORY_STREAM_WINDOW, .bytes = 10},
+        {.at_ms = 3, .act = WEIR__MEMORY_GONE, .reason = WEIR_REASON_FIN},
+    };
+    int result = 1;
+    struct scene scene = {.handler = emits_to_end,
+                          .arg = &result,
+                          .steps = steps,
+                          .count = 2,
+                          .opts = {.stream_window = WEIR__MEMORY_NONE, .max_room = 5}};
+
+    (void)state;
+    /* The emit waits: nothing has ended yet. */
+    expect_trace(&scene, "0 begin 200 length=?\n3 gone fin\n3 abort fin\n3 finished\n");
+    assert_int_equal(result, WEIR_ECLOSED);
+    /* The end waits. */
+    scene.handler = tries_to_end;
+    scene.opts.stream_window = 1;
+    expect_trace(&scene,
+                 "0 begin 200 length=?\n0 body 1\n3 body 9\n3 end\n3 gone fin\n3 finished\n");
+    assert_int_equal(result, 0);
+    steps[0].bytes = 8;
+    expect_trace(&scene,
+                 "0 begin 200 length=?\n0 body 1\n3 body 8\n3 gone fin\n3 abort fin\n3 finished\n");
+    assert_int_equal(result, WEIR_ECLOSED);
+}
+
 /* ---- interim heads ---- */
 
 static int informs(struct weir_req *req, void *arg)
@@ -629,6 +675,7 @@ int main(void)
         cmocka_unit_test(head_204_and_304_drop_the_body),
         cmocka_unit_test(only_an_end_ends),
         cmocka_unit_test(trailers_come_behind_the_last_byte),
+        cmocka_unit_test(an_end_that_went_out_just_before_the_client_left),
         cmocka_unit_test(interim_heads),
         cmocka_unit_test(no_interim_heads_for_http_1_0),
         cmocka_unit_test(an_error_before_the_head_is_a_status),

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* The incoming body of a stream as a source: what has arrived is delivered before any failure, and counted. */
+#include "http/stream_halves.h"
+
+#include <weir/http.h>
+
+/* One wait for the incoming body. */
+static int wait_body(struct weir__stream *stream, int64_t deadline)
+{
+    const struct weir__limits *limits = stream->limits;
+    int64_t gap_ms = stream->in_bytes == 0 && limits->first_byte_ms > 0 ? limits->first_byte_ms
+                                                                        : limits->read_gap_ms;
+    enum weir_reason reason = WEIR_REASON_NONE;
+    int r;
+
+    if (deadline == 0) {
+        return WEIR_EAGAIN;
+    }
+    r = weir__stream_wait_for_peer(stream, &stream->reader, &stream->in_patience, stream->in_bytes,
+                                   deadline, gap_ms, &reason);
+    if (r == WEIR_ESTALLED) {
+        stream->in_broken = (uint8_t)reason;
+    }
+    return r;
+}
+
+static int body_failed(struct weir__stream *stream, int r)
+{
+    if (stream->gone != WEIR_REASON_NONE && r == WEIR_EAGAIN) {
+        r = weir__gone_code((enum weir_reason)stream->gone);
+    }
+    return r;
+}
+
+static int take_in(struct weir__stream *stream, uint64_t bytes)
+{
+    if (stream->in_bytes == 0) {
+        stream->first_byte_us = weir__loop_clock_us(stream->loop);
+    }
+    stream->in_bytes += bytes;
+    if (stream->in_bytes > stream->in_limit) {
+        stream->in_broken = WEIR_REASON_LIMIT;
+        return WEIR_ELIMIT;
+    }
+    return 0;
+}
+
+static int body_next(void *state, size_t max_bytes, int64_t deadline, struct weir_chunk **ret)
+{
+    struct weir__stream *stream = state;
+    int waited = 0;
+
+    if (stream->before_read != NULL) {
+        void (*before_read)(struct weir__stream *) = stream->before_read;
+
+        stream->before_read = NULL;
+        if (!stream->begun) {
+            before_read(stream);
+        }
+    }
+    weir__stream_be_fair(stream, 0, deadline);
+    for (;;) {
+        int r;
+
+        if (stream->body.cancelled) {
+            return WEIR_ECANCELED; /* the wire has been told: it is not asked again */
+        }
+        r = stream->ops->read(stream, max_bytes, ret);
+        if (r == 1) {
+            r = take_in(stream, weir_chunk_len(*ret));
+            if (r < 0) {
+                *ret = weir_chunk_unref(*ret);
+                return r;
+            }
+            stream->fair_bytes += (uint32_t)weir_chunk_len(*ret);
+            return 1;
+        }
+        if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE) {
+            return body_failed(stream, r);
+        }
+        if (waited < 0) {
+            return waited; /* nothing came with the last tick either */
+        }
+        waited = wait_body(stream, deadline);
+        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED) {
+            return waited;
+        }
+    }
+}
+
+static int body_lend(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    struct weir__stream *stream = state;
+    int waited = 0;
+
+    if (stream->ops->lend == NULL || stream->before_read != NULL) {
+        return WEIR_EUNSUPPORTED;
+    }
+    for (;;) {
+        int r;
+
+        if (stream->body.cancelled) {
+            return WEIR_ECANCELED;
+        }
+        r = stream->ops->lend(stream, ret);
+        if (r == 0 && stream->in_limit != UINT64_MAX &&
+            stream->in_limit - stream->in_bytes < ret->max_bytes) {
+            r = stream->ops->repay(stream, 0, 0, false);
+            return r == 1 ? WEIR_EUNSUPPORTED : r; /* near a limit: count what comes */
+        }
+        if (r != WEIR_EAGAIN || stream->gone != WEIR_REASON_NONE) {
+            return body_failed(stream, r);
+        }
+        if (waited < 0) {
+            return waited;
+        }
+        waited = wait_body(stream, deadline);
+        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED) {
+            return waited;
+        }
+    }
+}
+
+static int body_repay(void *state, uint64_t taken, int native, bool at_eof)
+{
+    struct weir__stream *stream = state;
+    int r = stream->ops->repay(stream, taken, native, at_eof);
+
+    if (taken > 0) {
+        int counted = take_in(stream, taken);
+
+        r = r == 1 && counted < 0 ? counted : r;
+    }
+    return r;
+}
+
+static void body_cancel(void *state, enum weir_reason reason)
+{
+    struct weir__stream *stream = state;
+
+    stream->ops->cancel(stream, reason);
+    weir__stream_readable(stream);
+}
+
+static void body_explain(void *state, struct weir_error *ret)
+{
+    struct weir__stream *stream = state;
+
+    if (ret->code == WEIR_ECANCELED && stream->gone != WEIR_REASON_NONE) {
+        ret->code = weir__gone_code((enum weir_reason)stream->gone);
+        ret->side = WEIR_SIDE_SOURCE;
+    }
+    weir__stream_explain(stream, (enum weir_reason)stream->in_broken, ret);
+}
+
+const struct weir_source_ops weir__stream_body_ops = {
+    .name = "http body",
+    .next = body_next,
+    .cancel = body_cancel,
+    .explain = body_explain,
+    .lend_fd = body_lend,
+    .repay_fd = body_repay,
+};
