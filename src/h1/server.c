@@ -32,6 +32,8 @@ struct server_conn {
     struct weir__timer timer; /* IDLE, HEAD, LINGER */
     uint64_t lingered;
     uint8_t state;
+    uint8_t peer_len;
+    char peer[WEIR__PEER_TEXT]; /* its address; filled in when somebody asks */
 };
 
 static void process(struct server_conn *conn);
@@ -141,11 +143,15 @@ static void send_continue(struct weir__stream *stream)
     }
 }
 
-static size_t peer_text(struct weir_req *req, char *text, size_t size)
+/* Asked for once a connection, not once a request. */
+static struct weir_view peer_text(struct weir_req *req)
 {
     struct server_conn *conn = weir_list_entry(req, struct server_conn, req);
 
-    return weir__peer_text(conn->wire.tcp.watch.fd, text, size);
+    if (conn->peer_len == 0) {
+        conn->peer_len = (uint8_t)weir__peer_text(conn->wire.tcp.watch.fd, conn->peer, sizeof(conn->peer));
+    }
+    return weir_bytes(conn->peer, conn->peer_len);
 }
 
 /* Reads on after an early answer, within bounds. True when the body's end was reached. */

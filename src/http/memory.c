@@ -391,10 +391,10 @@ static void req_finished(struct weir_req *req)
     finish(weir_list_entry(req, struct weir__memory, req));
 }
 
-static size_t peer_text(struct weir_req *req, char *text, size_t size)
+static struct weir_view peer_text(struct weir_req *req)
 {
     (void)req;
-    return (size_t)snprintf(text, size, "memory:1");
+    return weir_str("memory:1");
 }
 
 static void send_continue(struct weir__stream *stream)

@@ -54,7 +54,6 @@ static void req_main(void *arg)
     weir__scope_finish(&req->scope);
     fiber->scope = NULL;
     fiber->stall = NULL;
-    weir_free((uint8_t *)(uintptr_t)req->peer_text.data);
     req->magic = 0;
     weir__stall_end(&req->stream->clock, weir__loop_clock_us(req->stream->loop));
     req->finished(req);
@@ -76,7 +75,6 @@ int weir__req_start(struct weir_req *req)
     req->stream->owner = req;
     req->stream->on_gone = weir__req_gone;
     req->scope = (struct weir_scope){0};
-    req->peer_text = weir_bytes(NULL, 0);
     weir__timer_init(&req->every, every_fired);
     return weir__fiber_start(req->stream->loop, req_main, req, NULL);
 }
@@ -195,15 +193,7 @@ const char *weir_req_protocol(struct weir_req *req)
 struct weir_view weir_req_peer(struct weir_req *req)
 {
     weir_check(req, REQ_MAGIC);
-    if (weir_view_is_absent(req->peer_text)) {
-        /* Memory of its own: it outlives the head, and the connection. */
-        uint8_t *kept = weir_alloc(WEIR__PEER_TEXT);
-
-        if (kept != NULL) {
-            req->peer_text = weir_bytes(kept, req->peer(req, (char *)kept, WEIR__PEER_TEXT));
-        }
-    }
-    return req->peer_text;
+    return req->peer(req);
 }
 
 uint64_t weir_req_id(struct weir_req *req)

@@ -12,7 +12,7 @@
  * A request on the server's side: what the wire fills in, and the life of its handler. The wire owns the memory, starts
  * it with weir__req_start(), and gets it back through `finished`.
  */
-#define WEIR__PEER_TEXT 64
+#define WEIR__PEER_TEXT 54 /* "[", an IPv6 address, "]:65535", NUL */
 
 struct weir_req {
     uint32_t magic;
@@ -30,8 +30,7 @@ struct weir_req {
     void (*finished)(
         struct weir_req
             *req); /* the handler has returned, the reply is over; on the handler's fiber */
-    size_t (*peer)(struct weir_req *req, char *text,
-                   size_t size); /* the client's address as text */
+    struct weir_view (*peer)(struct weir_req *req); /* the client's address as text, the wire's for the request's life */
 
     struct weir_scope scope;
     struct weir__timer every;
@@ -40,7 +39,6 @@ struct weir_req {
     int64_t every_us;
     uint64_t id;
     int status;                 /* sent; 0: none yet */
-    struct weir_view peer_text; /* kept from the first question on */
 };
 
 /* Starts the handler's fiber. Returns 0, or WEIR_ENOMEM, WEIR_ELIMIT: then nothing happens. */

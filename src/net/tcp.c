@@ -164,6 +164,9 @@ int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, 
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
                              .msg_iovlen = (size_t)count};
 
+    if (count == 1) {
+        return went_out(tcp, send(tcp->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL), ret_len);
+    }
     return went_out(tcp, sendmsg(tcp->watch.fd, &message, MSG_NOSIGNAL), ret_len);
 }
 
