@@ -37,7 +37,7 @@ static const struct {
     size_t capacity;
     unsigned keep; /* at most so many free ones per loop */
 } classes[CLASS_COUNT] = {
-    {1024, 128}, {4096, 64}, {16384, 8}, {32768, 4}, {65536, 4}, {524288, 1}, {WEIR__CHUNK_MAX, 0},
+    {1024, 128}, {4096, 16}, {16384, 4}, {32768, 2}, {65536, 2}, {524288, 1}, {WEIR__CHUNK_MAX, 0},
 };
 
 struct weir__pools {

@@ -33,6 +33,31 @@ static void conclude(struct weir_req *req, int r)
     }
 }
 
+struct weir__every {
+    struct weir__timer timer;
+    struct weir__loop *loop;
+    void (*fn)(void *arg);
+    void *arg;
+    int64_t period_us;
+};
+
+static void every_fired(struct weir__timer *timer)
+{
+    struct weir__every *every = weir_list_entry(timer, struct weir__every, timer);
+
+    WEIR_IGNORE(weir__timer_start(&every->loop->timers, timer, every->loop->now_us + every->period_us));
+    every->fn(every->arg);
+}
+
+static void every_stop(struct weir_req *req)
+{
+    if (req->every != NULL) {
+        weir__timer_remove(&req->every->loop->timers, &req->every->timer);
+        weir_free(req->every);
+        req->every = NULL;
+    }
+}
+
 static void req_main(void *arg)
 {
     struct weir_req *req = arg;
@@ -48,7 +73,7 @@ static void req_main(void *arg)
     r = req->handler(req, req->arg);
     weir__shield_begin();
     conclude(req, r);
-    weir__timer_remove(&req->stream->loop->timers, &req->every);
+    every_stop(req);
     weir__scope_stop(&req->scope);
     req->scope.owner = NULL;
     weir__scope_finish(&req->scope);
@@ -59,15 +84,6 @@ static void req_main(void *arg)
     req->finished(req);
 }
 
-static void every_fired(struct weir__timer *timer)
-{
-    struct weir_req *req = weir_list_entry(timer, struct weir_req, every);
-    struct weir__loop *loop = req->stream->loop;
-
-    WEIR_IGNORE(weir__timer_start(&loop->timers, &req->every, loop->now_us + req->every_us));
-    req->every_fn(req->every_arg);
-}
-
 int weir__req_start(struct weir_req *req)
 {
     req->magic = REQ_MAGIC;
@@ -75,7 +91,7 @@ int weir__req_start(struct weir_req *req)
     req->stream->owner = req;
     req->stream->on_gone = weir__req_gone;
     req->scope = (struct weir_scope){0};
-    weir__timer_init(&req->every, every_fired);
+    req->every = NULL;
     return weir__fiber_start(req->stream->loop, req_main, req, NULL);
 }
 
@@ -312,15 +328,21 @@ int64_t weir_req_arrived_us(struct weir_req *req)
 
 int weir_req_every(struct weir_req *req, int64_t period_ms, void (*fn)(void *arg), void *arg)
 {
+    struct weir__every *every;
     struct weir__loop *loop;
 
     weir_check(req, REQ_MAGIC);
     if (period_ms < 1 || period_ms > INT64_MAX / 2000) {
         return WEIR_EINVAL;
     }
+    every_stop(req);
+    every = weir_alloc(sizeof(*every));
+    if (every == NULL) {
+        return WEIR_ENOMEM;
+    }
     loop = req->stream->loop;
-    req->every_fn = fn;
-    req->every_arg = arg;
-    req->every_us = period_ms * 1000;
-    return weir__timer_start(&loop->timers, &req->every, loop->now_us + req->every_us);
+    *every = (struct weir__every){.loop = loop, .fn = fn, .arg = arg, .period_us = period_ms * 1000};
+    weir__timer_init(&every->timer, every_fired);
+    req->every = every;
+    return weir__timer_start(&loop->timers, &every->timer, loop->now_us + every->period_us);
 }

@@ -33,10 +33,7 @@ struct weir_req {
     struct weir_view (*peer)(struct weir_req *req); /* the client's address as text, the wire's for the request's life */
 
     struct weir_scope scope;
-    struct weir__timer every;
-    void (*every_fn)(void *arg);
-    void *every_arg;
-    int64_t every_us;
+    struct weir__every *every; /* weir_req_every(); NULL: nobody asked */
     uint64_t id;
     int status;                 /* sent; 0: none yet */
 };
