@@ -7,12 +7,13 @@
 
 static void usage(FILE *out)
 {
-    fputs("usage: weir COMMAND [ARGUMENTS]\n"
-          "\n"
-          "  weir proxy --listen ADDR:PORT --to http://HOST:PORT   stream requests through to an upstream\n"
-          "  weir proxy --help                                     its options\n"
-          "  weir --version\n",
-          out);
+    fputs(
+        "usage: weir COMMAND [ARGUMENTS]\n"
+        "\n"
+        "  weir proxy --listen ADDR:PORT --to http://HOST:PORT   stream requests through to an upstream\n"
+        "  weir proxy --help                                     its options\n"
+        "  weir --version\n",
+        out);
 }
 
 int main(int argc, char **argv)

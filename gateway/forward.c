@@ -43,9 +43,10 @@ static bool is_hop_by_hop(struct weir_view name)
 /* What a request may not have removed by listing it in Connection: that would take it from those behind us. */
 static bool must_stay(struct weir_view name)
 {
-    static const char *const names[] = {"host",  "authorization", "x-api-key",       "cookie",
-                                        "via",   "content-type",  "content-length",  "content-encoding",
-                                        "range", "expect",        "x-forwarded-for", "forwarded"};
+    static const char *const names[] = {
+        "host",  "authorization", "x-api-key",       "cookie",
+        "via",   "content-type",  "content-length",  "content-encoding",
+        "range", "expect",        "x-forwarded-for", "forwarded"};
 
     return is_any(name, names, sizeof(names) / sizeof(names[0]));
 }
@@ -53,9 +54,9 @@ static bool must_stay(struct weir_view name)
 /* Who the client is: said by us alone. */
 static bool is_forwarding(struct weir_view name)
 {
-    static const char *const names[] = {"forwarded",         "x-forwarded-for",  "x-forwarded-proto",
-                                        "x-forwarded-host",  "x-forwarded-port", "x-real-ip",
-                                        "x-forwarded-server", "x-forwarded"};
+    static const char *const names[] = {
+        "forwarded",        "x-forwarded-for", "x-forwarded-proto",  "x-forwarded-host",
+        "x-forwarded-port", "x-real-ip",       "x-forwarded-server", "x-forwarded"};
 
     return ((name.data[0] | 0x20) == 'x' || (name.data[0] | 0x20) == 'f') &&
            is_any(name, names, sizeof(names) / sizeof(names[0]));
@@ -125,7 +126,8 @@ static int add_own(struct weir_req *req, struct weir_fields *fields, struct weir
     int r = weir_fields_add_borrowed(fields, weir_str("Host"), named ? host : authority);
 
     if (r == 0) {
-        r = weir_fields_add_borrowed(fields, weir_str("X-Forwarded-For"), address_of(weir_req_peer(req)));
+        r = weir_fields_add_borrowed(fields, weir_str("X-Forwarded-For"),
+                                     address_of(weir_req_peer(req)));
     }
     if (r == 0) {
         r = weir_fields_add_borrowed(fields, weir_str("X-Forwarded-Proto"), weir_str("http"));
@@ -141,7 +143,8 @@ static int add_own(struct weir_req *req, struct weir_fields *fields, struct weir
     return r;
 }
 
-int gw_forward_request(struct weir_req *req, bool hide_key, struct weir_view authority, struct weir_fields **ret)
+int gw_forward_request(struct weir_req *req, bool hide_key, struct weir_view authority,
+                       struct weir_fields **ret)
 {
     struct weir_fields *from = weir_req_fields(req);
     bool listed = has_connection(from);
@@ -159,8 +162,9 @@ int gw_forward_request(struct weir_req *req, bool hide_key, struct weir_view aut
         struct weir_field field = weir_fields_at(from, i);
         bool is_key = hide_key && is(field.name, has_api_key ? "x-api-key" : "authorization");
 
-        if (is(field.name, "host") || is(field.name, "content-length") || is_hop_by_hop(field.name) ||
-            is_forwarding(field.name) || is_key || (listed && is_listed(from, field.name))) {
+        if (is(field.name, "host") || is(field.name, "content-length") ||
+            is_hop_by_hop(field.name) || is_forwarding(field.name) || is_key ||
+            (listed && is_listed(from, field.name))) {
             continue;
         }
         r = weir_fields_add_borrowed(to, field.name, field.value);
@@ -207,9 +211,18 @@ int gw_forward_response(struct weir_fields *from, struct weir_fields **ret)
 
 static bool may_trail(struct weir_view name)
 {
-    static const char *const names[] = {"proxy-authorization", "set-cookie", "www-authenticate", "cache-control",
-                                        "max-forwards",        "pragma",     "age",              "date",
-                                        "expires",             "location",   "retry-after",      "vary"};
+    static const char *const names[] = {"proxy-authorization",
+                                        "set-cookie",
+                                        "www-authenticate",
+                                        "cache-control",
+                                        "max-forwards",
+                                        "pragma",
+                                        "age",
+                                        "date",
+                                        "expires",
+                                        "location",
+                                        "retry-after",
+                                        "vary"};
 
     return !is_hop_by_hop(name) && !must_stay(name) && !is_forwarding(name) &&
            !is_any(name, names, sizeof(names) / sizeof(names[0]));

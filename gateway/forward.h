@@ -23,8 +23,8 @@
  * Returns 0, WEIR_EPROTO (Connection lists a field that must not be removed: host, authorization, ...), WEIR_ENOMEM,
  * WEIR_EBUDGET, WEIR_ELIMIT. Context: fiber.
  */
-WEIR_NODISCARD int gw_forward_request(struct weir_req *req, bool hide_key, struct weir_view authority,
-                                      struct weir_fields **ret);
+WEIR_NODISCARD int gw_forward_request(struct weir_req *req, bool hide_key,
+                                      struct weir_view authority, struct weir_fields **ret);
 
 /** The response's fields for the client; otherwise as above. Context: fiber. */
 WEIR_NODISCARD int gw_forward_response(struct weir_fields *from, struct weir_fields **ret);

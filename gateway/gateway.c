@@ -31,7 +31,8 @@ static struct weir_server_opts server_opts(struct gw_gateway *gateway)
         .arg = gateway,
         .threads = gateway->options.threads,
         .head_timeout_ms = settings->client.timeouts.head_ms,
-        .keepalive_timeout_ms = settings->client.timeouts.keepalive_ms > 0 ? settings->client.timeouts.keepalive_ms : 1,
+        .keepalive_timeout_ms =
+            settings->client.timeouts.keepalive_ms > 0 ? settings->client.timeouts.keepalive_ms : 1,
         .body_gap_ms = ms_or_none(settings->client.timeouts.body_gap_ms),
         .client_stall_ms = ms_or_none(settings->client.timeouts.stall_ms),
         .min_rate = settings->client.min_rate > 0 ? settings->client.min_rate : UINT64_MAX,

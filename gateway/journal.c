@@ -34,7 +34,8 @@ void gw_journal_begin(struct gw_journal *journal, struct gw_gateway *gateway, st
         method.len = 32;
     }
     if (path.len > GW_LOG_PATH_BYTES + 4) {
-        path.len = GW_LOG_PATH_BYTES + 4; /* enough for the record to cut it at a character's edge */
+        path.len =
+            GW_LOG_PATH_BYTES + 4; /* enough for the record to cut it at a character's edge */
     }
     journal->texts = gw_alloc0(method.len + path.len + peer.len + 1);
     if (journal->texts == NULL) {
@@ -79,7 +80,8 @@ static void fill_phases(struct gw_journal *journal, struct gw_record *record)
 {
     int64_t arrived_us = weir_req_arrived_us(journal->req);
     int64_t now_us = weir_clock_us();
-    int64_t first_us = journal->exchange != NULL ? weir_exchange_first_byte_us(journal->exchange) : 0;
+    int64_t first_us =
+        journal->exchange != NULL ? weir_exchange_first_byte_us(journal->exchange) : 0;
 
     record->phase.auth_us = since(journal->admitted_us, arrived_us);
     record->phase.dial_us = since(journal->connected_us, journal->admitted_us);
@@ -120,7 +122,8 @@ static void write_record(struct gw_gateway *gateway, const struct gw_record *rec
 }
 
 /* Not inlined: its buffers must not lie on the stack of a handler that waits. */
-__attribute__((noinline)) void gw_journal_write(struct gw_journal *journal, enum gw_record_kind kind)
+__attribute__((noinline)) void gw_journal_write(struct gw_journal *journal,
+                                                enum gw_record_kind kind)
 {
     struct gw_record record = {.time_us = wall_us(), .kind = kind};
     char id[24];
@@ -140,9 +143,10 @@ __attribute__((noinline)) void gw_journal_write(struct gw_journal *journal, enum
     record.upstream = weir_str(journal->gateway->upstream.text);
     record.status = journal->status;
     if (kind == GW_RECORD_END) {
-        record.outcome =
-            journal->verdict.outcome != GW_OUTCOME_NONE ? journal->verdict.outcome : GW_OUTCOME_COMPLETE;
-        record.end_by = journal->verdict.end_by != GW_END_BY_NONE ? journal->verdict.end_by : GW_END_BY_UPSTREAM;
+        record.outcome = journal->verdict.outcome != GW_OUTCOME_NONE ? journal->verdict.outcome
+                                                                     : GW_OUTCOME_COMPLETE;
+        record.end_by = journal->verdict.end_by != GW_END_BY_NONE ? journal->verdict.end_by
+                                                                  : GW_END_BY_UPSTREAM;
         record.cause = journal->cause.code;
         record.reason = journal->cause.reason;
         record.proxy_error = journal->verdict.proxy_error;
@@ -168,7 +172,8 @@ void gw_journal_reject(const struct weir_reject *reject, void *arg)
         .end_by = GW_END_BY_WEIR,
         .cause = reject->error.code,
         .reason = reject->error.reason,
-        .phase = {GW_NOT_REACHED, GW_NOT_REACHED, GW_NOT_REACHED, GW_NOT_REACHED, GW_NOT_REACHED, GW_NOT_REACHED},
+        .phase = {GW_NOT_REACHED, GW_NOT_REACHED, GW_NOT_REACHED, GW_NOT_REACHED, GW_NOT_REACHED,
+                  GW_NOT_REACHED},
     };
 
     if (gw_access_log_is_on(&gateway->log)) {

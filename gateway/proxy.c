@@ -13,7 +13,8 @@
 #include "forward.h"
 #include "journal.h"
 
-#define CONTINUE_AFTER_MS 1000 /* an upstream that says nothing to Expect gets the body all the same */
+#define CONTINUE_AFTER_MS \
+    1000 /* an upstream that says nothing to Expect gets the body all the same */
 
 /* The request's body on its way up, in a fiber of its own. */
 struct uplink {
@@ -46,14 +47,16 @@ __attribute__((noinline)) static int answer(struct gw_journal *journal)
         r = weir_fields_add(fields, weir_str("Proxy-Status"), weir_str(proxy_status));
     }
     if (r == 0 && verdict->www_authenticate != NULL) {
-        r = weir_fields_add_borrowed(fields, weir_str("WWW-Authenticate"), weir_str(verdict->www_authenticate));
+        r = weir_fields_add_borrowed(fields, weir_str("WWW-Authenticate"),
+                                     weir_str(verdict->www_authenticate));
     }
     if (r == 0 && verdict->retry_after_s > 0) {
         r = weir_fields_add_borrowed(fields, weir_str("Retry-After"), weir_str("1"));
     }
     if (r == 0) {
         journal->status = verdict->status;
-        r = weir_reply_bytes(journal->req, verdict->status, fields, GW_PROBLEM_TYPE, weir_bytes(text, len));
+        r = weir_reply_bytes(journal->req, verdict->status, fields, GW_PROBLEM_TYPE,
+                             weir_bytes(text, len));
     }
     weir_fields_destroy(fields);
     return r;
@@ -62,13 +65,16 @@ __attribute__((noinline)) static int answer(struct gw_journal *journal)
 static int refuse(struct gw_journal *journal, enum gw_phase phase, const struct weir_error *error)
 {
     journal->cause = *error;
-    gw_error_map(phase, error, journal->gateway->options.settings.timeout_status, &journal->verdict);
+    gw_error_map(phase, error, journal->gateway->options.settings.timeout_status,
+                 &journal->verdict);
     return answer(journal);
 }
 
-static int refuse_code(struct gw_journal *journal, enum gw_phase phase, int code, enum weir_reason reason)
+static int refuse_code(struct gw_journal *journal, enum gw_phase phase, int code,
+                       enum weir_reason reason)
 {
-    struct weir_error error = {.code = code, .side = WEIR_SIDE_SELF, .reason = reason, .where = "gateway"};
+    struct weir_error error = {
+        .code = code, .side = WEIR_SIDE_SELF, .reason = reason, .where = "gateway"};
 
     return refuse(journal, phase, &error);
 }
@@ -109,7 +115,8 @@ static bool may_pass(struct gw_journal *journal)
         return true;
     }
     gw_error_denied(verdict, &journal->verdict);
-    journal->cause = (struct weir_error){.code = WEIR_EREFUSED, .side = WEIR_SIDE_SELF, .where = "keys"};
+    journal->cause =
+        (struct weir_error){.code = WEIR_EREFUSED, .side = WEIR_SIDE_SELF, .where = "keys"};
     return false;
 }
 
@@ -137,8 +144,8 @@ static int uplink_main(void *arg)
     struct uplink *uplink = arg;
     void *nothing;
 
-    if (uplink->go != NULL &&
-        weir_channel_recv(uplink->go, weir_after_ms(CONTINUE_AFTER_MS), &nothing) == WEIR_ECANCELED) {
+    if (uplink->go != NULL && weir_channel_recv(uplink->go, weir_after_ms(CONTINUE_AFTER_MS),
+                                                &nothing) == WEIR_ECANCELED) {
         return WEIR_ECANCELED;
     }
     WEIR_IGNORE(weir_pipe(weir_req_body(uplink->req), weir_exchange_sink(uplink->exchange),
@@ -227,7 +234,8 @@ static int begin(struct gw_journal *journal, struct weir_sink **ret)
         return r;
     }
     journal->status = weir_exchange_status(exchange);
-    r = weir_stream_begin(journal->req, journal->status, fields, length_of(journal->req, exchange), ret);
+    r = weir_stream_begin(journal->req, journal->status, fields, length_of(journal->req, exchange),
+                          ret);
     weir_fields_destroy(fields);
     if (r == 0) {
         /* From here on a stream may live for long: it needs neither head any more. */
@@ -244,7 +252,8 @@ static bool is_the_clients(const struct weir_error *cause)
 }
 
 /* Notes why a stream that had begun did not end well. */
-static void conclude(struct gw_journal *journal, const struct weir_pipe_result *result, struct uplink *uplink)
+static void conclude(struct gw_journal *journal, const struct weir_pipe_result *result,
+                     struct uplink *uplink)
 {
     const struct weir_error *cause = &result->cause;
     enum gw_phase phase = cause->side == WEIR_SIDE_SINK ? GW_PHASE_CLIENT_WRITE
@@ -264,7 +273,8 @@ static void conclude(struct gw_journal *journal, const struct weir_pipe_result *
         phase = GW_PHASE_CLIENT_BODY;
         journal->cause = uplink->result.cause;
     }
-    gw_error_map(phase, &journal->cause, journal->gateway->options.settings.timeout_status, &journal->verdict);
+    gw_error_map(phase, &journal->cause, journal->gateway->options.settings.timeout_status,
+                 &journal->verdict);
 }
 
 static int relay(struct gw_journal *journal, struct uplink *uplink)
@@ -395,7 +405,8 @@ int gw_proxy(struct weir_req *req, void *arg)
         r = refuse_code(&journal, GW_PHASE_CLIENT_HEAD, WEIR_EUNSUPPORTED, WEIR_REASON_PROTOCOL);
     } else {
         journal.admitted_us = weir_clock_us();
-        r = gw_forward_request(req, gateway->keys != NULL, weir_str(gateway->upstream.text), &fields);
+        r = gw_forward_request(req, gateway->keys != NULL, weir_str(gateway->upstream.text),
+                               &fields);
         r = r < 0 ? refuse_code(&journal, GW_PHASE_CLIENT_HEAD, r,
                                 r == WEIR_EPROTO ? WEIR_REASON_PROTOCOL : WEIR_REASON_LIMIT)
                   : carry_take(&journal, fields);

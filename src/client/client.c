@@ -96,7 +96,8 @@ void weir_client_destroy(struct weir_client *client)
     weir_free(client);
 }
 
-int weir__origin_find(struct weir_client *client, struct weir_view host, uint16_t port, struct weir__origin **ret)
+int weir__origin_find(struct weir_client *client, struct weir_view host, uint16_t port,
+                      struct weir__origin **ret)
 {
     struct weir__origin *origin;
     int r = 0;
@@ -227,14 +228,16 @@ void weir__origin_leave(struct weir__origin *origin)
     pthread_mutex_unlock(&origin->mutex);
 }
 
-bool weir__origin_hand_over(struct weir__origin *origin, struct weir__client_conn *conn, bool *ret_wanted)
+bool weir__origin_hand_over(struct weir__origin *origin, struct weir__client_conn *conn,
+                            bool *ret_wanted)
 {
     struct weir__loop *loop = weir__loop_current();
     struct slot_waiter *taker = NULL;
 
     pthread_mutex_lock(&origin->mutex);
     *ret_wanted = !weir_list_is_empty(&origin->waiting);
-    for (struct weir_list *link = origin->waiting.next; link != &origin->waiting; link = link->next) {
+    for (struct weir_list *link = origin->waiting.next; link != &origin->waiting;
+         link = link->next) {
         struct slot_waiter *waiter = weir_list_entry(link, struct slot_waiter, link);
 
         if (waiter->loop == loop) {

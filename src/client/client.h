@@ -17,8 +17,8 @@ struct weir__origin {
     char host[256];
     uint16_t port;
     pthread_mutex_t mutex;
-    size_t count;              /* open or being opened, all loops */
-    struct weir_list waiting;  /* struct weir__slot_waiter.link, first come first served */
+    size_t count;             /* open or being opened, all loops */
+    struct weir_list waiting; /* struct weir__slot_waiter.link, first come first served */
 };
 
 struct weir_client {
@@ -31,7 +31,8 @@ struct weir_client {
 };
 
 /* The origin's record, made when it is new. Returns 0, WEIR_EINVAL (too long a name), WEIR_ENOMEM. Any thread. */
-int weir__origin_find(struct weir_client *client, struct weir_view host, uint16_t port, struct weir__origin **ret);
+int weir__origin_find(struct weir_client *client, struct weir_view host, uint16_t port,
+                      struct weir__origin **ret);
 
 /* Counts a connection in, waiting for its turn. Returns 0, perhaps with an idle connection that comes along (then it is
  * counted already), WEIR_ELIMIT (none became free), WEIR_ECANCELED. Context: fiber, suspends. */
@@ -42,7 +43,8 @@ int weir__origin_enter(struct weir__origin *origin, size_t max, int64_t deadline
 void weir__origin_leave(struct weir__origin *origin);
 /* Gives a connection that has become idle to somebody of this loop who waits; false if there is nobody. *ret_wanted:
  * whether anybody waits at all. */
-bool weir__origin_hand_over(struct weir__origin *origin, struct weir__client_conn *conn, bool *ret_wanted);
+bool weir__origin_hand_over(struct weir__origin *origin, struct weir__client_conn *conn,
+                            bool *ret_wanted);
 
 /* One connection, idle in its loop's pool or carrying an exchange. */
 struct weir__client_conn {
@@ -56,7 +58,8 @@ struct weir__client_conn {
 };
 
 /* An idle connection of that origin on this loop; NULL without one. `check`: looks whether it is still open. */
-struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin, bool check);
+struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin,
+                                          bool check);
 /* A new one on a connected descriptor (given). The count of the origin is the caller's to give back on failure. */
 int weir__pool_open_take(struct weir_client *client, struct weir__origin *origin, int fd,
                          struct weir__client_conn **ret);

@@ -35,7 +35,8 @@ struct weir_exchange {
 
 enum { METHOD_OTHER, METHOD_HEAD, METHOD_CONNECT };
 
-static int fail(struct weir_exchange *exchange, int code, enum weir_reason reason, int native, const char *where)
+static int fail(struct weir_exchange *exchange, int code, enum weir_reason reason, int native,
+                const char *where)
 {
     exchange->error = (struct weir_error){
         .code = code, .side = WEIR_SIDE_SOURCE, .reason = reason, .native = native, .where = where};
@@ -50,7 +51,8 @@ static int dial(struct weir_exchange *exchange, struct weir__origin *origin, int
         .host = weir_str(origin->host), .port = origin->port, .deadline_us = deadline_us};
     struct weir_error error = {0};
     int fd = -1;
-    int r = weir__origin_enter(origin, exchange->client->opts.max_connections, deadline_us, &exchange->conn);
+    int r = weir__origin_enter(origin, exchange->client->opts.max_connections, deadline_us,
+                               &exchange->conn);
 
     if (r < 0) {
         return fail(exchange, r, r == WEIR_ECANCELED ? WEIR_REASON_CANCELED : WEIR_REASON_LIMIT, 0,
@@ -78,7 +80,8 @@ static int dial(struct weir_exchange *exchange, struct weir__origin *origin, int
     return 0;
 }
 
-static int connect_to(struct weir_exchange *exchange, const struct weir_exchange_opts *opts, bool fresh)
+static int connect_to(struct weir_exchange *exchange, const struct weir_exchange_opts *opts,
+                      bool fresh)
 {
     struct weir__loop *loop = weir__loop_current();
     int64_t timeout_ms = exchange->client->opts.dial_timeout_ms;
@@ -138,8 +141,8 @@ static uint8_t kind_of(struct weir_view method)
                                                           : METHOD_OTHER;
 }
 
-int weir_exchange_open(struct weir_client *client, const struct weir_exchange_opts *opts, struct weir_exchange **ret,
-                       struct weir_error *error)
+int weir_exchange_open(struct weir_client *client, const struct weir_exchange_opts *opts,
+                       struct weir_exchange **ret, struct weir_error *error)
 {
     struct weir_exchange *exchange;
     int r;
@@ -209,8 +212,9 @@ static bool may_retry(struct weir_exchange *exchange, int r)
     struct weir__h1_wire *wire = &exchange->conn->wire;
     bool is_mute = wire->in == NULL && wire->tcp.received == wire->received_before;
 
-    return exchange->reused && !exchange->cancelled && exchange->interim == 0 && !exchange->has_body &&
-           (is_mute || r == WEIR_EPROTO) && is_idempotent(exchange->opts->method);
+    return exchange->reused && !exchange->cancelled && exchange->interim == 0 &&
+           !exchange->has_body && (is_mute || r == WEIR_EPROTO) &&
+           is_idempotent(exchange->opts->method);
 }
 
 static int retry(struct weir_exchange *exchange)
@@ -266,15 +270,15 @@ static int head_failed(struct weir_exchange *exchange, int r)
 static int read_head(struct weir_exchange *exchange, struct weir__h1_response *ret)
 {
     static const char *const methods[] = {"GET", "HEAD", "CONNECT"};
-    struct weir__h1_limits limits = {
-        0, exchange->client->opts.head_bytes, exchange->client->opts.max_fields};
+    struct weir__h1_limits limits = {0, exchange->client->opts.head_bytes,
+                                     exchange->client->opts.max_fields};
 
     for (;;) {
         struct weir__h1_wire *wire = &exchange->conn->wire;
         int r = exchange->cancelled
                     ? WEIR_ECANCELED
-                    : weir__h1_client_head(wire, &limits,
-                                           weir_str(methods[exchange->method_kind]), ret);
+                    : weir__h1_client_head(wire, &limits, weir_str(methods[exchange->method_kind]),
+                                           ret);
 
         if (r == WEIR_EAGAIN && wire->stream.gone != WEIR_REASON_NONE) {
             r = weir__gone_code((enum weir_reason)wire->stream.gone);
@@ -309,7 +313,8 @@ int weir_exchange_head(struct weir_exchange *exchange, struct weir_error *error)
         return exchange->error.code != 0 ? exchange->error.code : WEIR_ESTATE;
     }
     r = read_head(exchange, &response);
-    if (r == 1 && (response.status == 101 || (response.status < 200 && exchange->interim >= MAX_INTERIM))) {
+    if (r == 1 &&
+        (response.status == 101 || (response.status < 200 && exchange->interim >= MAX_INTERIM))) {
         /* Nobody asked for an upgrade, and nobody waits for ever. */
         weir_fields_destroy(response.fields);
         r = fail(exchange, WEIR_EPROTO, WEIR_REASON_PROTOCOL, 0, "response head");

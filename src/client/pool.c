@@ -70,7 +70,8 @@ static void leave_pool(struct weir__client_conn *conn)
 
 static void on_event(struct weir__watch *watch, uint8_t bits)
 {
-    struct weir__client_conn *conn = weir_list_entry(watch, struct weir__client_conn, wire.tcp.watch);
+    struct weir__client_conn *conn =
+        weir_list_entry(watch, struct weir__client_conn, wire.tcp.watch);
 
     if (!conn->idle) {
         weir__h1_wire_event(&conn->wire, bits);
@@ -99,7 +100,8 @@ static bool is_quiet(struct weir__client_conn *conn)
            weir__tcp_gone(&conn->wire.tcp) == WEIR_REASON_NONE;
 }
 
-struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin, bool check)
+struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin,
+                                          bool check)
 {
     struct pool *pool = pool_here(client);
     struct weir_list *link;
@@ -155,8 +157,9 @@ static bool is_reusable(struct weir__client_conn *conn)
     struct weir__h1_wire *wire = &conn->wire;
 
     /* One that was let grow for a fast reader would let its next body run megabytes ahead of a slow one. */
-    return wire->keep && !wire->tcp.grown && wire->in_done && wire->out_ended && wire->in == NULL && wire->pending == NULL &&
-           wire->large == NULL && wire->tail == NULL && weir__h1_wire_is_open(wire) &&
+    return wire->keep && !wire->tcp.grown && wire->in_done && wire->out_ended && wire->in == NULL &&
+           wire->pending == NULL && wire->large == NULL && wire->tail == NULL &&
+           weir__h1_wire_is_open(wire) &&
            !(wire->tcp.watch.ready & (WEIR__PEER_FIN | WEIR__PEER_GONE));
 }
 
@@ -172,7 +175,8 @@ void weir__pool_put(struct weir__client_conn *conn)
         return;
     }
     weir__h1_wire_settle(&conn->wire);
-    if (conn->client->opts.max_connections != 0 && weir__origin_hand_over(conn->origin, conn, &wanted)) {
+    if (conn->client->opts.max_connections != 0 &&
+        weir__origin_hand_over(conn->origin, conn, &wanted)) {
         return;
     }
     /* Another loop waits for what this one would keep. */

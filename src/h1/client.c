@@ -4,8 +4,8 @@
 
 #include "http/fields.h"
 
-int weir__h1_client_head(struct weir__h1_wire *wire, const struct weir__h1_limits *limits, struct weir_view method,
-                         struct weir__h1_response *ret)
+int weir__h1_client_head(struct weir__h1_wire *wire, const struct weir__h1_limits *limits,
+                         struct weir_view method, struct weir__h1_response *ret)
 {
     struct weir__h1_scan *scan = &wire->at.scan;
     static __thread struct weir_field fields[WEIR__FIELDS_MAX];

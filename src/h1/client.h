@@ -19,7 +19,7 @@ struct weir__h1_response {
  * Returns 1 with *ret, 0 at a FIN before it, WEIR_EAGAIN, WEIR_EPROTO, WEIR_ELIMIT, WEIR_ERESET, WEIR_EIO, WEIR_ENOMEM,
  * WEIR_EBUDGET. Context: loop or fiber.
  */
-int weir__h1_client_head(struct weir__h1_wire *wire, const struct weir__h1_limits *limits, struct weir_view method,
-                         struct weir__h1_response *ret);
+int weir__h1_client_head(struct weir__h1_wire *wire, const struct weir__h1_limits *limits,
+                         struct weir_view method, struct weir__h1_response *ret);
 
 #endif

@@ -24,10 +24,10 @@ struct weir__h1_limits {
 
 /* All-zero at the start of each head. */
 struct weir__h1_scan {
-    size_t at;      /* bytes looked at */
-    size_t line;    /* where the current line begins */
-    size_t lines;   /* lines ended, a tolerated empty one not counted */
-    size_t target;  /* where the target begins, and when it has ended the version; 0: not seen yet */
+    size_t at;     /* bytes looked at */
+    size_t line;   /* where the current line begins */
+    size_t lines;  /* lines ended, a tolerated empty one not counted */
+    size_t target; /* where the target begins, and when it has ended the version; 0: not seen yet */
     bool in_target; /* no blank after the target yet */
     bool was_blank; /* the one empty line before a request line was there */
 };

@@ -28,12 +28,12 @@ enum state {
 struct server_conn {
     struct weir__h1_wire wire; /* first: its stream is the connection's */
     struct weir__connection connection;
-    struct weir_req req;
     struct weir__timer timer; /* IDLE, HEAD, LINGER */
     uint64_t lingered;
     uint8_t state;
     uint8_t peer_len;
-    char peer[WEIR__PEER_TEXT]; /* its address; filled in when somebody asks */
+    char peer[24];   /* its address, filled in when somebody asks; ... */
+    char *peer_long; /* ... one of IPv6 */
 };
 
 static void process(struct server_conn *conn);
@@ -61,9 +61,9 @@ static void destroy(struct server_conn *conn, bool reset)
 {
     weir__timer_remove(&conn->wire.tcp.loop->timers, &conn->timer);
     weir__h1_wire_settle(&conn->wire);
-    weir_fields_destroy(conn->req.fields);
     weir__h1_wire_finish(&conn->wire, reset);
     weir__connection_remove(&conn->connection);
+    weir_free(conn->peer_long);
     weir_free(conn);
 }
 
@@ -121,9 +121,9 @@ static void reject(struct server_conn *conn, int status, const struct weir_error
     len = snprintf(text, sizeof(text),
                    "HTTP/1.1 %d %s\r\nDate: %.*s\r\nContent-Type: text/plain; charset=utf-8\r\n"
                    "Content-Length: %zu\r\n%sConnection: close\r\n\r\n%s\n",
-                   status, reject_text(status), (int)weir__http_date().len, (const char *)weir__http_date().data,
-                   strlen(reject_text(status)) + 1, status == 503 ? "Retry-After: 1\r\n" : "",
-                   reject_text(status));
+                   status, reject_text(status), (int)weir__http_date().len,
+                   (const char *)weir__http_date().data, strlen(reject_text(status)) + 1,
+                   status == 503 ? "Retry-After: 1\r\n" : "", reject_text(status));
     weir__serve_reject(serve_of(conn), conn->wire.tcp.watch.fd, status, error);
     if (len > 0 && (size_t)len < sizeof(text)) {
         iov = (struct iovec){text, (size_t)len};
@@ -146,12 +146,22 @@ static void send_continue(struct weir__stream *stream)
 /* Asked for once a connection, not once a request. */
 static struct weir_view peer_text(struct weir_req *req)
 {
-    struct server_conn *conn = weir_list_entry(req, struct server_conn, req);
+    struct server_conn *conn = (struct server_conn *)req->stream;
 
     if (conn->peer_len == 0) {
-        conn->peer_len = (uint8_t)weir__peer_text(conn->wire.tcp.watch.fd, conn->peer, sizeof(conn->peer));
+        char text[WEIR__PEER_TEXT];
+        size_t len = weir__peer_text(conn->wire.tcp.watch.fd, text, sizeof(text));
+
+        if (len > sizeof(conn->peer)) {
+            conn->peer_long = weir_alloc(len);
+            if (conn->peer_long == NULL) {
+                return weir_bytes(NULL, 0);
+            }
+        }
+        memcpy(conn->peer_long != NULL ? conn->peer_long : conn->peer, text, len);
+        conn->peer_len = (uint8_t)len;
     }
-    return weir_bytes(conn->peer, conn->peer_len);
+    return weir_bytes(conn->peer_long != NULL ? conn->peer_long : conn->peer, conn->peer_len);
 }
 
 /* Reads on after an early answer, within bounds. True when the body's end was reached. */
@@ -199,13 +209,11 @@ static void next_message(void *arg)
 /* The handler has returned and its reply is over; runs on its fiber. */
 static void finished(struct weir_req *req)
 {
-    struct server_conn *conn = weir_list_entry(req, struct server_conn, req);
+    struct server_conn *conn = (struct server_conn *)req->stream;
     struct weir__h1_wire *wire = &conn->wire;
     bool clean = wire->out_ended && wire->stream.ended && wire->stream.gone == WEIR_REASON_NONE;
 
     weir__serve_leave(serve_of(conn));
-    weir_fields_destroy(conn->req.fields);
-    conn->req.fields = NULL;
     if (!clean || !weir__h1_wire_is_open(wire)) {
         destroy(conn, !clean && !wire->stream.begun);
         return;
@@ -235,14 +243,17 @@ static void finished(struct weir_req *req)
 }
 
 /* Starts the handler. Returns 0, or the status to turn the request away with. */
-static int start(struct server_conn *conn, struct weir__h1_head *head, size_t head_len, struct weir_error *error)
+static int start(struct server_conn *conn, struct weir__h1_head *head, size_t head_len,
+                 struct weir_error *error)
 {
     struct weir__serve *serve = serve_of(conn);
     struct weir__h1_wire *wire = &conn->wire;
     uint64_t max = serve->opts.body_bytes;
+    struct weir_req req;
 
     if (weir_view_equal(head->method, weir_str("CONNECT"))) {
-        error->code = WEIR_EUNSUPPORTED; /* no tunnel is offered, and no other answer would be understood */
+        error->code =
+            WEIR_EUNSUPPORTED; /* no tunnel is offered, and no other answer would be understood */
         return 501;
     }
     if (max != 0 && head->framing == WEIR__H1_LENGTH && head->length > max) {
@@ -253,7 +264,7 @@ static int start(struct server_conn *conn, struct weir__h1_head *head, size_t he
     if (error->code < 0) {
         return 503;
     }
-    conn->req = (struct weir_req){
+    req = (struct weir_req){
         .stream = &wire->stream,
         .handler = serve->opts.handler,
         .arg = serve->opts.arg,
@@ -264,14 +275,14 @@ static int start(struct server_conn *conn, struct weir__h1_head *head, size_t he
         .finished = finished,
         .peer = peer_text,
     };
-    error->code = weir__h1_wire_keep_head(wire, head, head_len, &conn->req.fields);
+    error->code = weir__h1_wire_keep_head(wire, head, head_len, &req.fields);
     if (error->code < 0) {
         weir__serve_leave(serve);
         return 503;
     }
-    conn->req.method = head->method;
-    conn->req.target = head->target;
-    conn->req.authority = head->has_host ? head->host : weir_bytes(NULL, 0);
+    req.method = head->method;
+    req.target = head->target;
+    req.authority = head->has_host ? head->host : weir_bytes(NULL, 0);
     weir__h1_wire_expect_body(wire, head->framing, head->length);
     wire->minor_0 = head->minor == 0;
     wire->keep = head->keep_alive && !atomic_load_explicit(&serve->draining, memory_order_relaxed);
@@ -279,8 +290,9 @@ static int start(struct server_conn *conn, struct weir__h1_head *head, size_t he
     wire->stream.before_read = head->expect_continue && !wire->in_done ? send_continue : NULL;
     conn->state = RUNNING;
     weir__timer_stop(&conn->timer);
-    error->code = weir__req_start(&conn->req);
+    error->code = weir__req_start(&req);
     if (error->code < 0) {
+        weir_fields_destroy(req.fields);
         weir__serve_leave(serve);
         return 503;
     }
@@ -304,10 +316,12 @@ static int parse(struct server_conn *conn)
 {
     static __thread struct weir_field fields[WEIR__FIELDS_MAX];
     struct weir__serve *serve = serve_of(conn);
-    struct weir__h1_limits limits = {serve->opts.target_bytes, serve->opts.head_bytes, serve->opts.max_fields};
+    struct weir__h1_limits limits = {serve->opts.target_bytes, serve->opts.head_bytes,
+                                     serve->opts.max_fields};
     struct weir__h1_head head = {.fields = fields, .field_cap = serve->opts.max_fields};
     struct weir_view all = weir_chunk_view(conn->wire.in);
-    struct weir_error error = {.side = WEIR_SIDE_SELF, .reason = WEIR_REASON_LIMIT, .where = "admission"};
+    struct weir_error error = {
+        .side = WEIR_SIDE_SELF, .reason = WEIR_REASON_LIMIT, .where = "admission"};
     size_t len = 0;
     int status = 400;
     int r = weir__h1_scan_head(&conn->wire.at.scan, &limits, true, all, &len, &status);
@@ -335,7 +349,8 @@ static void process(struct server_conn *conn)
     for (;;) {
         int r;
 
-        if (conn->wire.in != NULL && weir_chunk_len(conn->wire.in) > conn->wire.at.scan.at && parse(conn) == 1) {
+        if (conn->wire.in != NULL && weir_chunk_len(conn->wire.in) > conn->wire.at.scan.at &&
+            parse(conn) == 1) {
             return;
         }
         r = weir__h1_wire_fill(&conn->wire, serve_of(conn)->opts.head_bytes + 1);
@@ -351,8 +366,10 @@ static void process(struct server_conn *conn)
             return;
         }
         if (r == WEIR_EBUDGET || r == WEIR_ENOMEM) {
-            struct weir_error error = {
-                .code = r, .side = WEIR_SIDE_SELF, .reason = WEIR_REASON_LIMIT, .where = "admission"};
+            struct weir_error error = {.code = r,
+                                       .side = WEIR_SIDE_SELF,
+                                       .reason = WEIR_REASON_LIMIT,
+                                       .where = "admission"};
 
             reject(conn, 503, &error);
             return;

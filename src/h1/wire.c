@@ -54,7 +54,8 @@ void weir__h1_wire_finish(struct weir__h1_wire *wire, bool reset)
     }
 }
 
-void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing framing, uint64_t length)
+void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing framing,
+                               uint64_t length)
 {
     wire->in_framing = (uint8_t)framing;
     wire->in_left = length;
@@ -77,11 +78,13 @@ int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap)
     if (!(wire->tcp.watch.ready & (WEIR__CAN_READ | WEIR__PEER_GONE))) {
         return WEIR_EAGAIN;
     }
-    r = weir__chunk_alloc(have + (have < HEAD_READ_BYTES ? HEAD_READ_BYTES - have : HEAD_READ_BYTES), &chunk);
+    r = weir__chunk_alloc(
+        have + (have < HEAD_READ_BYTES ? HEAD_READ_BYTES - have : HEAD_READ_BYTES), &chunk);
     if (r < 0) {
         return r;
     }
-    r = weir__tcp_read(&wire->tcp, weir_chunk_data(chunk) + have, weir_chunk_len(chunk) - have, &len);
+    r = weir__tcp_read(&wire->tcp, weir_chunk_data(chunk) + have, weir_chunk_len(chunk) - have,
+                       &len);
     if (r != 1) {
         weir_chunk_unref(chunk);
         return r;
@@ -231,8 +234,9 @@ static int finish_trailers(struct weir__h1_wire *wire)
         return r;
     }
     kept = weir__fields_keep(fields, raw);
-    r = kept != NULL ? weir__h1_parse_trailers(weir_bytes(kept, raw.len), fields->items, lines, &count)
-                     : WEIR_ENOMEM;
+    r = kept != NULL
+            ? weir__h1_parse_trailers(weir_bytes(kept, raw.len), fields->items, lines, &count)
+            : WEIR_ENOMEM;
     fields->count = (uint32_t)count;
     if (r < 0 || count == 0) {
         weir_fields_destroy(fields);
@@ -243,7 +247,8 @@ static int finish_trailers(struct weir__h1_wire *wire)
 }
 
 /* Decodes a batch in place. Returns payload bytes, sets *ret_state as weir__h1_chunked_compact(). */
-static size_t decode(struct weir__h1_wire *wire, uint8_t *data, size_t len, size_t *ret_used, int *ret_state)
+static size_t decode(struct weir__h1_wire *wire, uint8_t *data, size_t len, size_t *ret_used,
+                     int *ret_state)
 {
     size_t payload = weir__h1_chunked_compact(&wire->at.decoder, data, len, ret_used, ret_state);
 
@@ -258,7 +263,8 @@ static size_t decode(struct weir__h1_wire *wire, uint8_t *data, size_t len, size
         weir__h1_chunked_keep_trailers(&wire->at.decoder, weir_chunk_data(wire->trailer_bytes),
                                        WEIR__H1_TRAILER_BYTES);
         /* No payload can follow a trailer section. */
-        weir__h1_chunked_compact(&wire->at.decoder, data + *ret_used, len - *ret_used, &more, ret_state);
+        weir__h1_chunked_compact(&wire->at.decoder, data + *ret_used, len - *ret_used, &more,
+                                 ret_state);
         *ret_used += more;
     }
     if (*ret_state == WEIR_ELIMIT && wire->trailer_bytes != NULL) {
@@ -359,7 +365,8 @@ static int lend(struct weir__stream *stream, struct weir_loan *ret)
         return WEIR_EAGAIN;
     }
     weir__tcp_let_grow(&wire->tcp); /* who borrows moves more than the slow amount */
-    *ret = (struct weir_loan){.fd = wire->tcp.watch.fd, .max_bytes = until_close ? UINT64_MAX : wire->in_left};
+    *ret = (struct weir_loan){.fd = wire->tcp.watch.fd,
+                              .max_bytes = until_close ? UINT64_MAX : wire->in_left};
     return 0;
 }
 

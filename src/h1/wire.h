@@ -23,10 +23,10 @@ struct weir__h1_wire {
         struct weir__h1_scan scan;       /* while a head is looked for */
         struct weir__h1_chunked decoder; /* then, of a chunked body */
     } at;
-    uint64_t in_left;                /* of a declared length */
+    uint64_t in_left; /* of a declared length */
     struct weir_chunk *trailer_bytes;
-    int in_error;                    /* behind payload that had to be delivered first */
-    uint8_t in_framing;              /* enum weir__h1_framing */
+    int in_error;       /* behind payload that had to be delivered first */
+    uint8_t in_framing; /* enum weir__h1_framing */
     bool in_done;
 
     uint8_t out_framing;
@@ -54,7 +54,8 @@ void weir__h1_wire_settle(struct weir__h1_wire *wire);
 void weir__h1_wire_finish(struct weir__h1_wire *wire, bool reset);
 
 /* Says how the incoming body is framed; `in` holds what has come of it. */
-void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing framing, uint64_t length);
+void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing framing,
+                               uint64_t length);
 
 /* Reads more of a head behind what `in` holds: 1 some came, 0 FIN, WEIR_EAGAIN, or an error (WEIR_ELIMIT: over `cap`). */
 int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap);

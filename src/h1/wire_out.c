@@ -12,8 +12,8 @@
 #include "h1/compose.h"
 #include "http/request.h"
 
-#define SMALL_BYTES 4096    /* up to so much a write is copied and gathered */
-#define GATHER_BYTES 16384  /* so much gathered leaves without waiting for more */
+#define SMALL_BYTES 4096   /* up to so much a write is copied and gathered */
+#define GATHER_BYTES 16384 /* so much gathered leaves without waiting for more */
 
 static struct weir__h1_wire *wire_of(struct weir__stream *stream)
 {
@@ -68,7 +68,8 @@ int weir__h1_out_reserve(struct weir__h1_wire *wire, size_t bytes, struct weir__
         weir_chunk_unref(wire->pending);
         wire->pending = chunk;
     }
-    *ret = (struct weir__h1_out){.data = weir_chunk_data(wire->pending) + have, .cap = wire->pending_room};
+    *ret = (struct weir__h1_out){.data = weir_chunk_data(wire->pending) + have,
+                                 .cap = wire->pending_room};
     return 0;
 }
 
@@ -157,7 +158,8 @@ static int compose_fields(struct weir__h1_out *out, struct weir_fields *fields, 
 }
 
 /* How the body will be framed; may decide that the connection ends with it. */
-static enum weir__h1_framing choose_framing(struct weir__h1_wire *wire, const struct weir__head *head)
+static enum weir__h1_framing choose_framing(struct weir__h1_wire *wire,
+                                            const struct weir__head *head)
 {
     if (head->no_body) {
         return WEIR__H1_NO_BODY;
@@ -171,7 +173,8 @@ static enum weir__h1_framing choose_framing(struct weir__h1_wire *wire, const st
     return WEIR__H1_UNTIL_CLOSE;
 }
 
-static int compose_framing(struct weir__h1_wire *wire, struct weir__h1_out *out, const struct weir__head *head)
+static int compose_framing(struct weir__h1_wire *wire, struct weir__h1_out *out,
+                           const struct weir__head *head)
 {
     static const char chunked[] = "Transfer-Encoding: chunked\r\n";
     static const char close_line[] = "Connection: close\r\n";
@@ -197,7 +200,8 @@ int weir__h1_out_begin(struct weir__stream *stream, const struct weir__head *hea
 {
     struct weir__h1_wire *wire = wire_of(stream);
     struct weir__h1_out out;
-    size_t bytes = 256 + head->reason.len + head->method.len + head->target.len + fields_bytes(head->fields);
+    size_t bytes =
+        256 + head->reason.len + head->method.len + head->target.len + fields_bytes(head->fields);
     bool has_date = head->status == 0;
     bool keep = wire->keep;
     int r;
@@ -264,7 +268,8 @@ int weir__h1_out_inform(struct weir__stream *stream, int status, struct weir_fie
 
 /* ---- bodies ---- */
 
-int weir__h1_out_room(struct weir__stream *stream, size_t *ret_room, enum weir__stall_state *ret_cause)
+int weir__h1_out_room(struct weir__stream *stream, size_t *ret_room,
+                      enum weir__stall_state *ret_cause)
 {
     struct weir__h1_wire *wire = wire_of(stream);
 
@@ -435,7 +440,8 @@ static size_t gather(struct weir__h1_wire *wire, struct iovec *iov)
     size_t count = 0;
 
     if (wire->pending != NULL) {
-        iov[count++] = (struct iovec){weir_chunk_data(wire->pending), weir_chunk_len(wire->pending)};
+        iov[count++] =
+            (struct iovec){weir_chunk_data(wire->pending), weir_chunk_len(wire->pending)};
     }
     if (wire->large != NULL) {
         iov[count++] = (struct iovec){weir_chunk_data(wire->large) + wire->large_at,
@@ -471,7 +477,8 @@ static void shrink_large(struct weir__h1_wire *wire)
     struct weir_chunk *copy;
 
     if (!wire->tcp.fast && wire->large_at >= rest &&
-        weir_chunk_copy(weir_bytes(weir_chunk_data(wire->large) + wire->large_at, rest), &copy) == 0) {
+        weir_chunk_copy(weir_bytes(weir_chunk_data(wire->large) + wire->large_at, rest), &copy) ==
+            0) {
         weir_chunk_unref(wire->large);
         wire->large = copy;
         wire->large_at = 0;

@@ -10,7 +10,8 @@ void weir__h1_out_drop(struct weir__h1_wire *wire);
 
 int weir__h1_out_begin(struct weir__stream *stream, const struct weir__head *head);
 int weir__h1_out_inform(struct weir__stream *stream, int status, struct weir_fields *fields);
-int weir__h1_out_room(struct weir__stream *stream, size_t *ret_room, enum weir__stall_state *ret_cause);
+int weir__h1_out_room(struct weir__stream *stream, size_t *ret_room,
+                      enum weir__stall_state *ret_cause);
 int weir__h1_out_write(struct weir__stream *stream, struct weir_chunk *chunk);
 bool weir__h1_out_can_splice(struct weir__stream *stream);
 int weir__h1_out_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved);

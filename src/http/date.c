@@ -23,9 +23,10 @@ struct weir_view weir__http_date(void)
         int n;
 
         gmtime_r(&seconds, &utc);
-        n = snprintf(text, sizeof(text), "%s, %02d %s %04d %02d:%02d:%02d GMT", days[utc.tm_wday % 7],
-                     utc.tm_mday % 100, months[utc.tm_mon % 12], (utc.tm_year + 1900) % 10000, utc.tm_hour % 100,
-                     utc.tm_min % 100, utc.tm_sec % 100);
+        n = snprintf(text, sizeof(text), "%s, %02d %s %04d %02d:%02d:%02d GMT",
+                     days[utc.tm_wday % 7], utc.tm_mday % 100, months[utc.tm_mon % 12],
+                     (utc.tm_year + 1900) % 10000, utc.tm_hour % 100, utc.tm_min % 100,
+                     utc.tm_sec % 100);
         len = n > 0 ? (size_t)n : 0;
         made_for = now;
     }

@@ -18,14 +18,16 @@ struct weir__fields_more {
 };
 
 static const uint8_t token_bytes[256] = {
-    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,
-    ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0'] = 1, ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1,
-    ['5'] = 1, ['6'] = 1, ['7'] = 1, ['8'] = 1, ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,
-    ['F'] = 1, ['G'] = 1, ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1, ['N'] = 1, ['O'] = 1,
-    ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1, ['V'] = 1, ['W'] = 1, ['X'] = 1, ['Y'] = 1,
-    ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1, ['d'] = 1, ['e'] = 1, ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1,
-    ['j'] = 1, ['k'] = 1, ['l'] = 1, ['m'] = 1, ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,
-    ['t'] = 1, ['u'] = 1, ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1,
+    ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1, ['|'] = 1,  ['~'] = 1, ['0'] = 1,
+    ['1'] = 1, ['2'] = 1, ['3'] = 1, ['4'] = 1, ['5'] = 1, ['6'] = 1,  ['7'] = 1, ['8'] = 1,
+    ['9'] = 1, ['A'] = 1, ['B'] = 1, ['C'] = 1, ['D'] = 1, ['E'] = 1,  ['F'] = 1, ['G'] = 1,
+    ['H'] = 1, ['I'] = 1, ['J'] = 1, ['K'] = 1, ['L'] = 1, ['M'] = 1,  ['N'] = 1, ['O'] = 1,
+    ['P'] = 1, ['Q'] = 1, ['R'] = 1, ['S'] = 1, ['T'] = 1, ['U'] = 1,  ['V'] = 1, ['W'] = 1,
+    ['X'] = 1, ['Y'] = 1, ['Z'] = 1, ['a'] = 1, ['b'] = 1, ['c'] = 1,  ['d'] = 1, ['e'] = 1,
+    ['f'] = 1, ['g'] = 1, ['h'] = 1, ['i'] = 1, ['j'] = 1, ['k'] = 1,  ['l'] = 1, ['m'] = 1,
+    ['n'] = 1, ['o'] = 1, ['p'] = 1, ['q'] = 1, ['r'] = 1, ['s'] = 1,  ['t'] = 1, ['u'] = 1,
+    ['v'] = 1, ['w'] = 1, ['x'] = 1, ['y'] = 1, ['z'] = 1,
 };
 
 bool weir__field_is_token(struct weir_view name)
@@ -175,7 +177,8 @@ static int grow_items(struct weir_fields *fields)
     return 0;
 }
 
-int weir_fields_add_borrowed(struct weir_fields *fields, struct weir_view name, struct weir_view value)
+int weir_fields_add_borrowed(struct weir_fields *fields, struct weir_view name,
+                             struct weir_view value)
 {
     weir_check(fields, FIELDS_MAGIC);
     if (!weir__field_is_token(name) || !weir__field_is_value(value)) {
@@ -205,7 +208,8 @@ int weir_fields_add(struct weir_fields *fields, struct weir_view name, struct we
     if (kept_value == NULL) {
         return WEIR_ENOMEM;
     }
-    return weir_fields_add_borrowed(fields, weir_bytes(kept_name, name.len), weir_bytes(kept_value, value.len));
+    return weir_fields_add_borrowed(fields, weir_bytes(kept_name, name.len),
+                                    weir_bytes(kept_value, value.len));
 }
 
 size_t weir_fields_remove(struct weir_fields *fields, struct weir_view name)
@@ -231,7 +235,8 @@ size_t weir_fields_count(struct weir_fields *fields)
 
 struct weir_field weir_fields_at(struct weir_fields *fields, size_t i)
 {
-    return i < weir_fields_count(fields) ? fields->items[i] : (struct weir_field){{NULL, 0}, {NULL, 0}};
+    return i < weir_fields_count(fields) ? fields->items[i]
+                                         : (struct weir_field){{NULL, 0}, {NULL, 0}};
 }
 
 struct weir_view weir_fields_get(struct weir_fields *fields, struct weir_view name)

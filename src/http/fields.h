@@ -18,9 +18,9 @@ struct weir_fields {
     uint32_t magic;
     uint32_t count, capacity;
     struct weir_field *items;
-    uint8_t *bytes;             /* free room for copies */
+    uint8_t *bytes; /* free room for copies */
     size_t bytes_left;
-    struct weir_chunk *block;   /* this list is its first bytes */
+    struct weir_chunk *block;       /* this list is its first bytes */
     struct weir__fields_more *more; /* further blocks */
 };
 

@@ -360,8 +360,6 @@ static void finish(struct weir__memory *memory)
     memory->result.gone = (enum weir_reason)memory->stream.gone;
     weir__memory_out_drop(memory);
     weir__stream_finish(&memory->stream);
-    weir_fields_destroy(memory->req.fields);
-    memory->req.fields = NULL;
     weir__memory_note(memory, "finished\n");
     memory->result.finished = true;
 }
@@ -388,7 +386,7 @@ void weir__memory_destroy(struct weir__memory *memory)
 
 static void req_finished(struct weir_req *req)
 {
-    finish(weir_list_entry(req, struct weir__memory, req));
+    finish((struct weir__memory *)req->stream);
 }
 
 static struct weir_view peer_text(struct weir_req *req)
@@ -407,7 +405,7 @@ int weir__memory_request(struct weir__memory *memory, weir_handler_fn *handler, 
     struct weir__memory_opts *opts = &memory->opts;
     const char *method = opts->method != NULL ? opts->method : "GET";
 
-    memory->req = (struct weir_req){
+    struct weir_req req = {
         .stream = &memory->stream,
         .handler = handler,
         .arg = arg,
@@ -422,10 +420,15 @@ int weir__memory_request(struct weir__memory *memory, weir_handler_fn *handler, 
         .finished = req_finished,
         .peer = peer_text,
     };
-    opts->fields = NULL; /* the request's from now on */
+    int r;
+
     memory->in_end |= opts->body_length == 0;
     memory->stream.before_read = opts->expect_continue ? send_continue : NULL;
-    return weir__req_start(&memory->req);
+    r = weir__req_start(&req);
+    if (r == 0) {
+        opts->fields = NULL; /* the request's from now on */
+    }
+    return r;
 }
 
 struct weir__stream *weir__memory_open(struct weir__memory *memory)

@@ -19,7 +19,6 @@ struct weir__memory_queued {
 
 struct weir__memory {
     struct weir__stream stream; /* first: the operations get this */
-    struct weir_req req;
     struct weir__memory_opts opts;
     int64_t begun_us;
     bool over;

@@ -45,7 +45,8 @@ static void every_fired(struct weir__timer *timer)
 {
     struct weir__every *every = weir_list_entry(timer, struct weir__every, timer);
 
-    WEIR_IGNORE(weir__timer_start(&every->loop->timers, timer, every->loop->now_us + every->period_us));
+    WEIR_IGNORE(
+        weir__timer_start(&every->loop->timers, timer, every->loop->now_us + every->period_us));
     every->fn(every->arg);
 }
 
@@ -64,6 +65,10 @@ static void req_main(void *arg)
     struct weir__fiber *fiber = weir__fiber_current();
     int r;
 
+    req->magic = REQ_MAGIC;
+    req->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    req->stream->owner = req;
+    req->stream->on_gone = weir__req_gone;
     fiber->scope = &req->scope;
     fiber->stall = &req->stream->clock;
     weir__scope_init(&req->scope, fiber);
@@ -80,19 +85,16 @@ static void req_main(void *arg)
     fiber->scope = NULL;
     fiber->stall = NULL;
     req->magic = 0;
+    req->stream->owner = NULL;
+    weir_fields_destroy(req->fields);
+    req->fields = NULL;
     weir__stall_end(&req->stream->clock, weir__loop_clock_us(req->stream->loop));
     req->finished(req);
 }
 
-int weir__req_start(struct weir_req *req)
+int weir__req_start(const struct weir_req *given)
 {
-    req->magic = REQ_MAGIC;
-    req->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
-    req->stream->owner = req;
-    req->stream->on_gone = weir__req_gone;
-    req->scope = (struct weir_scope){0};
-    req->every = NULL;
-    return weir__fiber_start(req->stream->loop, req_main, req, NULL);
+    return weir__fiber_start_with(given->stream->loop, req_main, given, sizeof(*given));
 }
 
 void weir__req_gone(struct weir__stream *stream)
@@ -341,7 +343,8 @@ int weir_req_every(struct weir_req *req, int64_t period_ms, void (*fn)(void *arg
         return WEIR_ENOMEM;
     }
     loop = req->stream->loop;
-    *every = (struct weir__every){.loop = loop, .fn = fn, .arg = arg, .period_us = period_ms * 1000};
+    *every =
+        (struct weir__every){.loop = loop, .fn = fn, .arg = arg, .period_us = period_ms * 1000};
     weir__timer_init(&every->timer, every_fired);
     req->every = every;
     return weir__timer_start(&loop->timers, &every->timer, loop->now_us + every->period_us);

@@ -30,16 +30,18 @@ struct weir_req {
     void (*finished)(
         struct weir_req
             *req); /* the handler has returned, the reply is over; on the handler's fiber */
-    struct weir_view (*peer)(struct weir_req *req); /* the client's address as text, the wire's for the request's life */
+    struct weir_view (*peer)(
+        struct weir_req *req); /* the client's address as text, the wire's for the request's life */
 
     struct weir_scope scope;
     struct weir__every *every; /* weir_req_every(); NULL: nobody asked */
     uint64_t id;
-    int status;                 /* sent; 0: none yet */
+    int status; /* sent; 0: none yet */
 };
 
-/* Starts the handler's fiber. Returns 0, or WEIR_ENOMEM, WEIR_ELIMIT: then nothing happens. */
-int weir__req_start(struct weir_req *req);
+/* Copies the request to the page of a new fiber and starts its handler there; `given` is of no more use, but for its
+ * fields, which are given only on success. Returns 0, or WEIR_ENOMEM, WEIR_ELIMIT: then nothing happens. */
+int weir__req_start(const struct weir_req *given);
 
 /* Takes the client's leave to the handler: weir__stream.on_gone of a server's stream. */
 void weir__req_gone(struct weir__stream *stream);

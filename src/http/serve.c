@@ -37,7 +37,8 @@ int weir__serve_admit(struct weir__serve *serve)
         atomic_fetch_add_explicit(&serve->refused, 1, memory_order_relaxed);
         return WEIR_EBUDGET;
     }
-    if (atomic_fetch_add_explicit(&serve->streams, 1, memory_order_relaxed) >= serve->opts.max_streams) {
+    if (atomic_fetch_add_explicit(&serve->streams, 1, memory_order_relaxed) >=
+        serve->opts.max_streams) {
         atomic_fetch_sub_explicit(&serve->streams, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&serve->refused, 1, memory_order_relaxed);
         return WEIR_ELIMIT;
@@ -77,7 +78,8 @@ size_t weir__peer_text(int fd, char *text, size_t size)
     return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }
 
-void weir__serve_reject(struct weir__serve *serve, int fd, int status, const struct weir_error *error)
+void weir__serve_reject(struct weir__serve *serve, int fd, int status,
+                        const struct weir_error *error)
 {
     char peer[WEIR__PEER_TEXT];
     struct weir_reject reject = {.status = status, .error = *error};

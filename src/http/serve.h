@@ -28,7 +28,8 @@ struct weir__serve_loop {
     struct weir__loop *loop;
     struct weir_list connections; /* struct weir__connection.link */
     _Atomic uint64_t live;        /* their number; other loops look at it to balance */
-    void (*emptied)(struct weir__serve_loop *serve_loop); /* draining and the last connection is gone */
+    void (*emptied)(
+        struct weir__serve_loop *serve_loop); /* draining and the last connection is gone */
 };
 
 /* A connection of any wire, embedded by it. */
@@ -49,7 +50,8 @@ int weir__serve_admit(struct weir__serve *serve);
 void weir__serve_leave(struct weir__serve *serve);
 
 /* Tells the observer of a message that no handler saw. */
-void weir__serve_reject(struct weir__serve *serve, int fd, int status, const struct weir_error *error);
+void weir__serve_reject(struct weir__serve *serve, int fd, int status,
+                        const struct weir_error *error);
 
 /* The peer of a connected socket as text: "127.0.0.1:4711", "[::1]:4711". Returns the length. */
 size_t weir__peer_text(int fd, char *text, size_t size);

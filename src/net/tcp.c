@@ -14,7 +14,7 @@
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
-#define WEIR__RCVBUF_LOCK 2 /* SOCK_RCVBUF_LOCK of the kernel */
+#define WEIR__RCVBUF_LOCK 2            /* SOCK_RCVBUF_LOCK of the kernel */
 #define FIRST_RECEIVE_BYTES (40 << 10) /* the kernel doubles it */
 #define SLOW_READ_BYTES ((size_t)32 << 10)
 
@@ -42,7 +42,8 @@ static void set_held(struct weir__tcp *tcp, bool held)
 {
     int locks = held ? WEIR__RCVBUF_LOCK : 0;
 
-    tcp->held = setsockopt(tcp->watch.fd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof(locks)) == 0 && held;
+    tcp->held =
+        setsockopt(tcp->watch.fd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof(locks)) == 0 && held;
 }
 
 /*
@@ -165,7 +166,8 @@ int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, 
                              .msg_iovlen = (size_t)count};
 
     if (count == 1) {
-        return went_out(tcp, send(tcp->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL), ret_len);
+        return went_out(tcp, send(tcp->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL),
+                        ret_len);
     }
     return went_out(tcp, sendmsg(tcp->watch.fd, &message, MSG_NOSIGNAL), ret_len);
 }

@@ -31,10 +31,10 @@ struct weir__tcp {
     struct weir__loop *loop;
     const struct weir__pace *pace;
     bool fast, stalled;
-    bool held;  /* the receive buffer keeps its size */
-    bool grown; /* it may have grown: whoever sends here may run far ahead */
-    uint32_t unsent;        /* at most so much was unsent when the kernel was last asked ... */
-    uint64_t unsent_at;     /* ... with so many bytes sent */
+    bool held;             /* the receive buffer keeps its size */
+    bool grown;            /* it may have grown: whoever sends here may run far ahead */
+    uint32_t unsent;       /* at most so much was unsent when the kernel was last asked ... */
+    uint64_t unsent_at;    /* ... with so many bytes sent */
     uint64_t smooth_bytes; /* gone out since the last stall */
     int64_t stalled_at_us;
     int native; /* the errno that ended it, or 0 */

@@ -11,6 +11,8 @@
 #include "rt/loop.h"
 #include "rt/switch.h"
 
+#include <string.h>
+
 #if defined(WEIR_HAVE_VALGRIND)
 #include <valgrind/valgrind.h>
 #endif
@@ -189,8 +191,8 @@ static void deadline_passed(struct weir__timer *timer)
     weir__fiber_wake(fiber);
 }
 
-int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *arg,
-                      struct weir__fiber **ret)
+/* Makes a fiber with `below` bytes between it and its stack. */
+static int create(struct weir__loop *loop, size_t below, struct weir__fiber **ret)
 {
     uint8_t *top;
     struct weir__fiber *fiber;
@@ -200,22 +202,52 @@ int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *a
         return r;
     }
     fiber = (struct weir__fiber *)(void *)(top - ((sizeof(*fiber) + 63) & ~(size_t)63));
-    *fiber = (struct weir__fiber){
-        .magic = FIBER_MAGIC,
-        .loop = loop,
-        .entry = entry,
-        .arg = arg,
-    };
+    *fiber = (struct weir__fiber){.magic = FIBER_MAGIC, .loop = loop};
     weir__timer_init(&fiber->timer, deadline_passed);
     weir_list_init(&fiber->link);
     weir_list_init(&fiber->sibling);
-    fiber->context = make_fcontext(fiber, WEIR__STACK_BYTES - WEIR__PAGE_BYTES - 512, fiber_main);
+    fiber->context = make_fcontext((uint8_t *)fiber - below,
+                                   WEIR__STACK_BYTES - WEIR__PAGE_BYTES - below - 512, fiber_main);
     hook_created(fiber);
     loop->live_fibers++;
+    *ret = fiber;
+    return 0;
+}
+
+int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *arg,
+                      struct weir__fiber **ret)
+{
+    struct weir__fiber *fiber;
+    int r = create(loop, 0, &fiber);
+
+    if (r < 0) {
+        return r;
+    }
+    fiber->entry = entry;
+    fiber->arg = arg;
     weir__fiber_wake(fiber);
     if (ret != NULL) {
         *ret = fiber;
     }
+    return 0;
+}
+
+int weir__fiber_start_with(struct weir__loop *loop, void (*entry)(void *arg), const void *block,
+                           size_t size)
+{
+    size_t below = (size + 63) & ~(size_t)63;
+    struct weir__fiber *fiber;
+    int r;
+
+    weir_assert(size <= 1024);
+    r = create(loop, below, &fiber);
+    if (r < 0) {
+        return r;
+    }
+    fiber->entry = entry;
+    fiber->arg = (uint8_t *)fiber - below;
+    memcpy(fiber->arg, block, size);
+    weir__fiber_wake(fiber);
     return 0;
 }
 
@@ -252,7 +284,8 @@ int weir__fiber_suspend(int64_t deadline_us)
         }
     }
     fiber->trimmed = false;
-    if (!fiber->queued) { /* else it was woken during a call on the loop's stack, and is in `ready` */
+    if (!fiber
+             ->queued) { /* else it was woken during a call on the loop's stack, and is in `ready` */
         fiber->parked_at_us = loop->now_us;
         weir_list_push_back(&loop->parked, &fiber->link);
     }
@@ -288,18 +321,21 @@ void weir__fiber_call_on_loop(void (*fn)(void *arg), void *arg)
     leave(fiber, &call);
 }
 
-void weir__fiber_trim_parked(struct weir__loop *loop, int64_t before_us)
+size_t weir__fiber_trim_parked(struct weir__loop *loop, int64_t before_us)
 {
+    size_t trimmed = 0;
+
     for (;;) {
         struct weir_list *link = loop->parked.next;
         struct weir__fiber *fiber = weir_list_entry(link, struct weir__fiber, link);
 
         if (link == &loop->parked || fiber->parked_at_us >= before_us) {
-            return;
+            return trimmed;
         }
         weir_list_remove(link);
         weir_list_push_back(&loop->idle, link);
         fiber->trimmed = true;
+        trimmed++;
         weir__stack_trim(top_of(fiber), fiber->context);
     }
 }

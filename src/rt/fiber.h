@@ -31,10 +31,10 @@ struct weir__fiber {
     struct weir_list link; /* loop.ready, or loop.parked in the order of parking */
     struct weir__timer timer;
     int64_t parked_at_us;
-    struct weir_scope *scope;   /* whose cancellation it sees */
-    struct weir_list sibling;   /* weir_scope.children */
-    struct weir__stall *stall;  /* the clock of the stream it moves now, or NULL */
-    void *worker;               /* its mailbox, made on first use */
+    struct weir_scope *scope;             /* whose cancellation it sees */
+    struct weir_list sibling;             /* weir_scope.children */
+    struct weir__stall *stall;            /* the clock of the stream it moves now, or NULL */
+    void *worker;                         /* its mailbox, made on first use */
     void (*worker_destroy)(void *worker); /* called on the loop's stack when the fiber has ended */
     void (*entry)(void *arg);
     void *arg;
@@ -48,6 +48,11 @@ struct weir__fiber {
  * Returns 0, WEIR_ENOMEM, WEIR_ELIMIT. Context: loop or fiber. */
 int weir__fiber_start(struct weir__loop *loop, void (*entry)(void *arg), void *arg,
                       struct weir__fiber **ret);
+
+/* The same with `size` bytes (at most 1024) copied to the fiber's own page, where they live as long as it does: that is
+ * what entry gets. */
+int weir__fiber_start_with(struct weir__loop *loop, void (*entry)(void *arg), const void *block,
+                           size_t size);
 
 /* The running fiber, or NULL on the loop's own stack. */
 struct weir__fiber *weir__fiber_current(void);
@@ -68,7 +73,7 @@ void weir__fiber_call_on_loop(void (*fn)(void *arg), void *arg);
 /* For the loop: runs it until it suspends or ends. */
 void weir__fiber_resume(struct weir__fiber *fiber);
 
-/* For the loop: gives back the idle stacks of fibers parked since before `before_us`. */
-void weir__fiber_trim_parked(struct weir__loop *loop, int64_t before_us);
+/* For the loop: gives back the idle stacks of fibers parked since before `before_us`. Returns how many. */
+size_t weir__fiber_trim_parked(struct weir__loop *loop, int64_t before_us);
 
 #endif

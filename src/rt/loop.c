@@ -14,13 +14,15 @@
 #include "rt/pipes.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define EVENT_BATCH 256
-#define RUN_BATCH 1024   /* fibers run between two looks for events */
-#define SWEEP_US 200000 /* how often idle stacks are looked for */
+#define RUN_BATCH 1024      /* fibers run between two looks for events */
+#define SWEEP_US 200000     /* how often idle stacks are looked for */
+#define TRIM_HEAP_AFTER 256 /* stacks trimmed in one sweep */
 #define EDGES (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 static __thread struct weir__loop *this_loop;
@@ -39,7 +41,10 @@ static void sweep(struct weir__timer *timer)
 {
     struct weir__loop *loop = weir_list_entry(timer, struct weir__loop, sweep);
 
-    weir__fiber_trim_parked(loop, loop->now_us - SWEEP_US / 2);
+    /* Many at once: a burst is over, and has left holes in the heap. */
+    if (weir__fiber_trim_parked(loop, loop->now_us - SWEEP_US / 2) >= TRIM_HEAP_AFTER) {
+        malloc_trim(0);
+    }
 }
 
 int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop **ret)

@@ -19,7 +19,8 @@ struct weir__stacks {
         uint32_t used; /* slots ever handed out; the rest was never touched */
     } * segments;
     size_t segment_count;
-    uint8_t **free; /* tops of freed slots, last in first out; the last `resident` ones have their pages */
+    uint8_t **
+        free; /* tops of freed slots, last in first out; the last `resident` ones have their pages */
     size_t free_count, free_capacity, resident;
     size_t live;
     bool cheap_guards; /* MADV_GUARD_INSTALL works: a guard costs no mapping */

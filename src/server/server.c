@@ -100,8 +100,8 @@ static struct weir__pace pace_of(const struct weir_server_opts *opts)
 static bool is_possible(const struct weir_server_opts *opts)
 {
     return opts->handler != NULL && opts->threads <= MAX_THREADS && opts->max_fields <= 1000 &&
-           opts->head_bytes <= ((size_t)1 << 19) &&
-           opts->pace_fast_chunk <= ((uint32_t)1 << 20) && opts->pace_slow_bytes <= ((uint32_t)1 << 20);
+           opts->head_bytes <= ((size_t)1 << 19) && opts->pace_fast_chunk <= ((uint32_t)1 << 20) &&
+           opts->pace_slow_bytes <= ((uint32_t)1 << 20);
 }
 
 int weir_server_create(const struct weir_server_opts *given, struct weir_server **ret)
@@ -161,7 +161,8 @@ void weir_server_destroy(struct weir_server *server)
     weir_free(server);
 }
 
-int weir_server_listen(struct weir_server *server, const char *host, uint16_t port, struct weir_error *error)
+int weir_server_listen(struct weir_server *server, const char *host, uint16_t port,
+                       struct weir_error *error)
 {
     struct weir__listeners *listeners;
     unsigned threads;
@@ -186,8 +187,8 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     }
     /* One socket a loop; the first settles the port. */
     for (unsigned i = 0; i < threads && r == 0; i++) {
-        r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1, &listeners->fds[i],
-                         &listeners->port, error);
+        r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1,
+                         &listeners->fds[i], &listeners->port, error);
     }
     if (r < 0) {
         for (unsigned i = 0; i < threads; i++) {
@@ -221,8 +222,8 @@ void weir_server_stats(struct weir_server *server, struct weir_server_stats *ret
     };
 }
 
-void weir_server_on_reject(struct weir_server *server, void (*fn)(const struct weir_reject *reject, void *arg),
-                           void *arg)
+void weir_server_on_reject(struct weir_server *server,
+                           void (*fn)(const struct weir_reject *reject, void *arg), void *arg)
 {
     weir_check(server, SERVER_MAGIC);
     server->serve.on_reject = fn;
