@@ -76,6 +76,8 @@ int weir__req_start(struct weir_req *req)
     req->stream->on_gone = weir__req_gone;
     req->scope = (struct weir_scope){0};
     weir__timer_init(&req->every, every_fired);
+    /* The stream may be older than its request: a connection that waited for one has no part in these times. */
+    weir__stall_begin(&req->stream->clock, WEIR__STALL_WAIT_SOURCE, req->arrived_us);
     return weir__fiber_start(req->stream->loop, req_main, req, NULL);
 }
 
