@@ -9,6 +9,7 @@
 #include "base/assert.h"
 #include "bytes/chunk.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -94,10 +95,15 @@ static void idle_too_long(struct weir__timer *timer)
 /* Whether nothing has come from an idle connection, not even its end. */
 static bool is_quiet(struct weir__client_conn *conn)
 {
+    struct weir__tcp *tcp = &conn->wire.tcp;
     uint8_t byte;
 
-    return recv(conn->wire.tcp.watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
-           weir__tcp_gone(&conn->wire.tcp) == WEIR_REASON_NONE;
+    if (recv(tcp->watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN ||
+        weir__tcp_gone(tcp) != WEIR_REASON_NONE) {
+        return false;
+    }
+    tcp->watch.ready &= (uint8_t)~WEIR__CAN_READ;
+    return true;
 }
 
 struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin,
@@ -160,7 +166,9 @@ static bool is_reusable(struct weir__client_conn *conn)
     return wire->keep && !wire->tcp.grown && wire->in_done && wire->out_ended && wire->in == NULL &&
            wire->pending == NULL && wire->large == NULL && wire->tail == NULL &&
            weir__h1_wire_is_open(wire) &&
-           !(wire->tcp.watch.ready & (WEIR__PEER_FIN | WEIR__PEER_GONE));
+           !(wire->tcp.watch.ready & (WEIR__PEER_FIN | WEIR__PEER_GONE)) &&
+           /* A body's last read takes no byte more, so that epoll may have told already of what lies behind it. */
+           (!(wire->tcp.watch.ready & WEIR__CAN_READ) || is_quiet(conn));
 }
 
 void weir__pool_put(struct weir__client_conn *conn)

@@ -402,8 +402,10 @@ static void cancel(struct weir__stream *stream, enum weir_reason reason)
     struct weir__h1_wire *wire = (struct weir__h1_wire *)stream;
 
     (void)reason;
-    if (!wire->in_done) {
-        wire->keep = false; /* what is left of it would be taken for the next message */
+    /* What is left of it would be taken for the next message. A server whose answer has begun reads the rest away
+     * afterwards; before that it can still tell the client to send no more. */
+    if (!wire->in_done && (wire->is_client || !stream->begun)) {
+        wire->keep = false;
     }
 }
 

@@ -94,6 +94,8 @@ static void req_main(void *arg)
 
 int weir__req_start(const struct weir_req *given)
 {
+    /* The stream may be older than its request: a connection that waited for one has no part in these times. */
+    weir__stall_begin(&given->stream->clock, WEIR__STALL_WAIT_SOURCE, given->arrived_us);
     return weir__fiber_start_with(given->stream->loop, req_main, given, sizeof(*given));
 }
 
