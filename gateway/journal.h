@@ -27,6 +27,14 @@ struct gw_journal {
 /* Copies what the record needs of the head, which may be dropped from then on. */
 void gw_journal_begin(struct gw_journal *journal, struct gw_gateway *gateway, struct weir_req *req);
 
+/* Notes the time of a step, if anybody will read it. */
+static inline void gw_journal_note(struct gw_journal *journal, int64_t *step_us)
+{
+    if (journal->texts != NULL) {
+        *step_us = weir_clock_us();
+    }
+}
+
 /* Writes the record of this moment. */
 void gw_journal_write(struct gw_journal *journal, enum gw_record_kind kind);
 

@@ -344,14 +344,16 @@ static int carry_take(struct gw_journal *journal, struct weir_fields *fields)
 
         opts.target.len = (size_t)(query.data + query.len - opts.target.data);
     }
-    weir_req_hold(req, false);
+    if (gateway->keys != NULL) {
+        weir_req_hold(req, false);
+    }
     r = weir_exchange_open(gateway->client, &opts, &journal->exchange, &error);
     if (r < 0) {
         weir_fields_destroy(fields);
         error.code = r;
         return refuse(journal, GW_PHASE_DIAL, &error);
     }
-    journal->connected_us = weir_clock_us();
+    gw_journal_note(journal, &journal->connected_us);
     uplink.exchange = journal->exchange;
     if (opts.has_body) {
         r = uplink_start(&uplink, expects);
@@ -372,7 +374,7 @@ static int carry_take(struct gw_journal *journal, struct weir_fields *fields)
     } while (r == 1);
     weir_fields_destroy(fields);
     if (r == 0) {
-        journal->answered_us = weir_clock_us();
+        gw_journal_note(journal, &journal->answered_us);
         r = relay(journal, &uplink);
     } else {
         r = head_failed(journal, &uplink, &error);
@@ -394,7 +396,9 @@ int gw_proxy(struct weir_req *req, void *arg)
     struct gw_journal journal;
     int r;
 
-    weir_req_hold(req, true);
+    if (gateway->keys != NULL) {
+        weir_req_hold(req, true); /* until it is known whether it may pass */
+    }
     gw_journal_begin(&journal, gateway, req);
     if (journal.texts != NULL && settings->access_log_every_ms > 0) {
         WEIR_IGNORE(weir_req_every(req, settings->access_log_every_ms, progress, &journal));
@@ -404,7 +408,7 @@ int gw_proxy(struct weir_req *req, void *arg)
     } else if (weir_view_equal(weir_req_method(req), weir_str("CONNECT"))) {
         r = refuse_code(&journal, GW_PHASE_CLIENT_HEAD, WEIR_EUNSUPPORTED, WEIR_REASON_PROTOCOL);
     } else {
-        journal.admitted_us = weir_clock_us();
+        gw_journal_note(&journal, &journal.admitted_us);
         r = gw_forward_request(req, gateway->keys != NULL, weir_str(gateway->upstream.text),
                                &fields);
         r = r < 0 ? refuse_code(&journal, GW_PHASE_CLIENT_HEAD, r,

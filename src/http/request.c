@@ -88,7 +88,9 @@ static void req_main(void *arg)
     req->stream->owner = NULL;
     weir_fields_destroy(req->fields);
     req->fields = NULL;
-    weir__stall_end(&req->stream->clock, weir__loop_clock_us(req->stream->loop));
+    if (req->stream->clock.running) {
+        weir__stall_end(&req->stream->clock, weir__loop_clock_us(req->stream->loop));
+    }
     req->finished(req);
 }
 

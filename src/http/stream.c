@@ -214,13 +214,15 @@ void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops
     };
     weir__source_init(&stream->body, &weir__stream_body_ops, stream);
     weir__sink_init(&stream->out, &weir__stream_out_ops, stream);
-    weir__stall_begin(&stream->clock, WEIR__STALL_WAIT_SOURCE, weir__loop_clock_us(loop));
+    weir__stall_begin(&stream->clock, WEIR__STALL_WAIT_SOURCE, loop->now_us); /* whoever waits for a message begins it anew */
 }
 
 void weir__stream_finish(struct weir__stream *stream)
 {
     weir_assert(stream->reader == NULL && stream->writer == NULL);
-    weir__stall_end(&stream->clock, weir__loop_clock_us(stream->loop));
+    if (stream->clock.running) {
+        weir__stall_end(&stream->clock, weir__loop_clock_us(stream->loop));
+    }
     weir_fields_destroy(stream->trailers);
     stream->trailers = NULL;
 }
