@@ -11,7 +11,7 @@
 
 /* An option beyond --listen, --threads and --help. */
 struct example_option {
-    const char *name;                               /* "--mega-listen" */
+    const char *name;                               /* "--seed" */
     const char *help;                               /* "ADDR:PORT   what it is for" */
     int (*take)(void *arg, struct weir_view value); /* 0, or < 0: the value is refused */
 };

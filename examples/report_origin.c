@@ -4,7 +4,7 @@
  *
  *     /report?mb=N[&chunked=1][&rate=BYTES_PER_S][&seed=S]   N MiB of CSV, generated row by row
  *     /report/sha256?mb=N[&seed=S]                           the hash of that report
- *     /mega?mb=N                                             N MiB in one emit; --mega-listen: in one HTTP chunk
+ *     /mega?mb=N                                             N MiB in one emit, and so in one HTTP chunk
  *     /mega/sha256?mb=N
  *     /sse?interval_ms=N[&count=N]                           an event feed
  *     /upload[?rate=BYTES_PER_S]                             POST or PUT; answers with length and hash
@@ -32,12 +32,6 @@
 static struct {
     atomic_uint_fast64_t active, requests, canceled, bytes_out;
 } counts;
-
-static struct {
-    bool wanted;
-    char host[64];
-    uint16_t port;
-} mega;
 
 /* ---- pace ---- */
 
@@ -276,7 +270,7 @@ static int map_chunk(uint64_t bytes, struct weir_chunk **ret)
     return r;
 }
 
-/* A single emit of any size; the library cuts it as the wire takes it. */
+/* A single emit of any size: one chunk on the wire, sent as fast as the client takes it. */
 static int send_mega(struct weir_req *req)
 {
     uint64_t bytes = wanted_bytes(req);
@@ -464,47 +458,13 @@ static int handle(struct weir_req *req, void *arg)
 
 /* ---- the program ---- */
 
-static int take_mega(void *arg, struct weir_view value)
-{
-    (void)arg;
-    mega.wanted = true;
-    return example_address(value, mega.host, sizeof(mega.host), &mega.port);
-}
-
-static int start(void *arg)
-{
-    int error = mega.wanted ? mega_start(mega.host, mega.port) : 0;
-
-    (void)arg;
-    if (error != 0) {
-        fprintf(stderr, "report_origin: --mega-listen: %s\n", strerror(error));
-        return WEIR_EIO;
-    }
-    return 0;
-}
-
-static void stop(void *arg)
-{
-    (void)arg;
-    mega_stop();
-}
-
 int main(int argc, char **argv)
 {
-    static const struct example_option options[] = {
-        {"--mega-listen", "ADDR:PORT sends GET /?mb=N as one HTTP chunk; says on stderr where",
-         take_mega},
-        {NULL, NULL, NULL},
-    };
-
     report_prepare();
     return example_main(argc, argv,
                         &(struct example){
                             .name = "report_origin",
                             .about = "reports, event feeds and uploads; GET / lists the pages",
                             .handler = handle,
-                            .options = options,
-                            .start = start,
-                            .stop = stop,
                         });
 }

@@ -31,6 +31,7 @@ void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *l
     wire->in_left = 0;
     wire->out_framing = WEIR__H1_NO_BODY;
     wire->out_ended = false;
+    wire->chunk_left = 0;
     wire->keep = true;
     wire->received_before = wire->tcp.received;
     wire->sent_before = wire->tcp.sent;

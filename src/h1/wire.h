@@ -37,6 +37,7 @@ struct weir__h1_wire {
     struct weir_chunk *pending, *large, *tail;
     uint32_t pending_room;
     uint64_t received_before, sent_before; /* by earlier messages of this connection */
+    uint64_t chunk_left;                   /* of an HTTP chunk whose size line is queued already */
     size_t large_at;
     struct weir__flush flush;
 };

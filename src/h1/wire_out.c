@@ -292,33 +292,51 @@ int weir__h1_out_room(struct weir__stream *stream, size_t *ret_room,
     return 0;
 }
 
-static int queue_small(struct weir__h1_wire *wire, struct weir_view bytes)
+/* The size line of an HTTP chunk, if one begins here: as large as the emit it belongs to. */
+static size_t chunk_head(struct weir__h1_wire *wire, uint64_t size, uint8_t *head)
 {
+    if (wire->out_framing != WEIR__H1_CHUNKED || wire->chunk_left > 0) {
+        return 0;
+    }
+    wire->chunk_left = size;
+    return weir__h1_compose_chunk_head(head, size);
+}
+
+/* Whether the HTTP chunk ends with these payload bytes. */
+static bool chunk_ends(struct weir__h1_wire *wire, size_t len)
+{
+    if (wire->out_framing != WEIR__H1_CHUNKED) {
+        return false;
+    }
+    wire->chunk_left -= len;
+    return wire->chunk_left == 0;
+}
+
+static int queue_small(struct weir__h1_wire *wire, struct weir_view bytes, size_t follows)
+{
+    uint8_t head[WEIR__H1_CHUNK_HEAD_BYTES];
     struct weir__h1_out out;
-    int r = weir__h1_out_reserve(wire, bytes.len + WEIR__H1_CHUNK_HEAD_BYTES + 2, &out);
+    int r = weir__h1_out_reserve(wire, bytes.len + sizeof(head) + 2, &out);
 
     if (r < 0) {
         return r;
     }
-    if (wire->out_framing == WEIR__H1_CHUNKED) {
-        uint8_t head[WEIR__H1_CHUNK_HEAD_BYTES];
-
-        put(&out, head, weir__h1_compose_chunk_head(head, bytes.len));
-    }
+    put(&out, head, chunk_head(wire, (uint64_t)bytes.len + follows, head));
     put(&out, bytes.data, bytes.len);
-    if (wire->out_framing == WEIR__H1_CHUNKED) {
+    if (chunk_ends(wire, bytes.len)) {
         put(&out, "\r\n", 2);
     }
     weir__h1_out_commit(wire, &out);
     return 0;
 }
 
-static int queue_large(struct weir__h1_wire *wire, struct weir_chunk *chunk)
+static int queue_large(struct weir__h1_wire *wire, struct weir_chunk *chunk, size_t follows)
 {
-    if (wire->out_framing == WEIR__H1_CHUNKED) {
-        uint8_t head[WEIR__H1_CHUNK_HEAD_BYTES];
+    uint8_t head[WEIR__H1_CHUNK_HEAD_BYTES];
+    size_t len = chunk_head(wire, (uint64_t)weir_chunk_len(chunk) + follows, head);
+
+    if (len > 0) {
         struct weir__h1_out out;
-        size_t len = weir__h1_compose_chunk_head(head, weir_chunk_len(chunk));
         int r = weir__h1_out_reserve(wire, len, &out);
 
         if (r < 0) {
@@ -326,14 +344,14 @@ static int queue_large(struct weir__h1_wire *wire, struct weir_chunk *chunk)
         }
         put(&out, head, len);
         weir__h1_out_commit(wire, &out);
-        wire->crlf_due = true;
     }
+    wire->crlf_due = chunk_ends(wire, weir_chunk_len(chunk));
     wire->large = weir_chunk_ref(chunk);
     wire->large_at = 0;
     return 0;
 }
 
-int weir__h1_out_write(struct weir__stream *stream, struct weir_chunk *chunk)
+int weir__h1_out_write(struct weir__stream *stream, struct weir_chunk *chunk, size_t follows)
 {
     struct weir__h1_wire *wire = wire_of(stream);
     size_t len = weir_chunk_len(chunk);
@@ -343,9 +361,9 @@ int weir__h1_out_write(struct weir__stream *stream, struct weir_chunk *chunk)
     if (!weir__h1_wire_is_open(wire)) {
         r = WEIR_ECANCELED;
     } else if (len <= SMALL_BYTES) {
-        r = queue_small(wire, weir_chunk_view(chunk));
+        r = queue_small(wire, weir_chunk_view(chunk), follows);
     } else {
-        r = queue_large(wire, chunk);
+        r = queue_large(wire, chunk, follows);
     }
     weir_chunk_unref(chunk);
     if (r == 0 && len > SMALL_BYTES) {

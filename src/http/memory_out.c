@@ -299,8 +299,9 @@ int weir__memory_room(struct weir__stream *stream, size_t *ret_room,
     return 0;
 }
 
-int weir__memory_write(struct weir__stream *stream, struct weir_chunk *chunk)
+int weir__memory_write(struct weir__stream *stream, struct weir_chunk *chunk, size_t follows)
 {
+    (void)follows; /* no frames */
     struct weir__memory *memory = memory_of(stream);
     size_t len = weir_chunk_len(chunk);
     struct weir__memory_queued *queued;

@@ -59,7 +59,7 @@ int weir__memory_begin(struct weir__stream *stream, const struct weir__head *hea
 int weir__memory_inform(struct weir__stream *stream, int status, struct weir_fields *fields);
 int weir__memory_room(struct weir__stream *stream, size_t *ret_room,
                       enum weir__stall_state *ret_cause);
-int weir__memory_write(struct weir__stream *stream, struct weir_chunk *chunk);
+int weir__memory_write(struct weir__stream *stream, struct weir_chunk *chunk, size_t follows);
 bool weir__memory_can_splice(struct weir__stream *stream);
 int weir__memory_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved);
 int weir__memory_end(struct weir__stream *stream, struct weir_fields *trailers);

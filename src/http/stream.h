@@ -42,8 +42,9 @@ struct weir__proto_ops {
     /* How many body bytes are worth bringing now: 0 with *ret_room > 0, or WEIR_EAGAIN with the cause, having made sure
      * that weir__stream_writable() comes. */
     int (*room)(struct weir__stream *stream, size_t *ret_room, enum weir__stall_state *ret_cause);
-    /* Takes the chunk (given) whole; only after room() has said 0. What the peer can't take now is kept. */
-    int (*write)(struct weir__stream *stream, struct weir_chunk *chunk);
+    /* Takes the chunk (given) whole; only after room() has said 0. What the peer can't take now is kept. `follows`: so many
+     * bytes of the same emit come behind it, so that a wire with frames may make one of them. */
+    int (*write)(struct weir__stream *stream, struct weir_chunk *chunk, size_t follows);
     /* Whether body bytes may come through a kernel pipe now, and moving them: 0 with *ret_moved >= 1, or EAGAIN. */
     bool (*can_splice)(struct weir__stream *stream);
     int (*splice)(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved);

@@ -151,7 +151,7 @@ static int send_chunk(struct weir__stream *stream, struct weir_chunk *chunk, int
         }
         if (r == 0) {
             mark(stream, WEIR__STALL_MOVING);
-            r = stream->ops->write(stream, piece);
+            r = stream->ops->write(stream, piece, left - room);
             mark(stream, before);
             offset += room;
             left -= room;

@@ -34,17 +34,6 @@ def origin():
         yield program
 
 
-@pytest.fixture(scope="module")
-def mega():
-    """A `report_origin` whose second listener, `.mega_port`, sends a body as one HTTP chunk."""
-    need("weir", "report_origin")
-    mark = "mega listening on 127.0.0.1:"
-    with harness.example("report_origin", "--mega-listen", "127.0.0.1:0") as program:
-        harness.wait_until(lambda: mark in program.stderr(), 5, "the second listener")
-        program.mega_port = int(program.stderr().split(mark)[1].split()[0])
-        yield program
-
-
 class Rig:
     """Starts what one test needs; everything is stopped, and must have survived, at its end."""
 

@@ -45,9 +45,9 @@ def check_flat(sampler, limit=12 * MIB):
         assert sampler.growth < limit, f"RSS grew by {sampler.growth / MIB:.1f} MiB"
 
 
-def test_one_chunk_of_64_mb(mega, rig):
+def test_one_chunk_of_64_mb(origin, rig):
     """One single chunk arrives in pieces: delivery is never tied to the framing of the wire."""
-    gate = rig.gateway(mega.mega_port)
+    gate = rig.gateway(origin.port)
     client = rig.client(gate, timeout=60)
     with Sampler(gate) as sampler:
         client.request("GET", "/mega?mb=64")
