@@ -9,6 +9,9 @@
 #include "base/cleanup.h"
 #include "bytes/chunk.h"
 #include "http/sse_encode.h"
+#include "rt/loop.h"
+
+#define FLUSH_AFTER_US 1000 /* without a wait */
 
 /* Readers must get each event as it comes: no cache keeps it, and no proxy on the way collects it. */
 static const struct {
@@ -76,6 +79,18 @@ static int chunk_of_size(size_t size, uint8_t **ret_bytes, struct weir_chunk **r
     return 0;
 }
 
+/* Sends an event whole. A handler that waits flushes by waiting; one that computes for long must not hold it back. */
+static int send_take(struct weir_sink *sink, struct weir_chunk *chunk)
+{
+    struct weir__loop *loop = weir__loop_current();
+    int r = weir_emit_take(sink, chunk, -1);
+
+    if (r == 0 && weir__loop_clock_us(loop) - loop->now_us >= FLUSH_AFTER_US) {
+        r = weir_flush(sink);
+    }
+    return r;
+}
+
 int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event)
 {
     WEIR_CLEANUP(weir_chunk_unrefp) struct weir_chunk *chunk = NULL;
@@ -89,7 +104,7 @@ int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event)
     if (r == 0) {
         r = weir__sse_encode(event, bytes, size, &size);
     }
-    return r < 0 ? r : weir_emit_take(sink, weir_take(chunk), -1);
+    return r < 0 ? r : send_take(sink, weir_take(chunk));
 }
 
 int weir_sse_comment(struct weir_sink *sink, struct weir_view text)
@@ -105,5 +120,5 @@ int weir_sse_comment(struct weir_sink *sink, struct weir_view text)
     if (r == 0) {
         r = weir__sse_comment_encode(text, bytes, size, &size);
     }
-    return r < 0 ? r : weir_emit_take(sink, weir_take(chunk), -1);
+    return r < 0 ? r : send_take(sink, weir_take(chunk));
 }

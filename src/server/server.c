@@ -275,11 +275,53 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+void weir__server_gate_pass(struct weir_server *server, unsigned threads)
+{
+    pthread_mutex_lock(&server->gate.mutex);
+    server->gate.awaited -= threads;
+    if (server->gate.awaited == 0) {
+        pthread_cond_broadcast(&server->gate.opened);
+    }
+    while (server->gate.awaited > 0) {
+        pthread_cond_wait(&server->gate.opened, &server->gate.mutex);
+    }
+    pthread_mutex_unlock(&server->gate.mutex);
+}
+
+/* Starts the other threads and serves on this one. */
+static int run_threads(struct weir_server *server, unsigned count)
+{
+    unsigned started;
+    int r = 0;
+
+    for (started = 1; started < count; started++) {
+        struct weir__server_thread *thread = &server->threads[started];
+
+        if (pthread_create(&thread->id, NULL, thread_main, thread) != 0) {
+            r = WEIR_ENOMEM;
+            break;
+        }
+    }
+    if (r < 0) {
+        /* Those that are there come and go; this one, and those that could not be had, are counted in for them. */
+        weir_server_stop(server);
+        weir__server_gate_pass(server, count - started + 1);
+    } else {
+        thread_main(&server->threads[0]);
+    }
+    for (unsigned i = 1; i < started; i++) {
+        pthread_join(server->threads[i].id, NULL);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        r = r == 0 ? server->threads[i].result : r;
+    }
+    return r;
+}
+
 int weir_server_run(struct weir_server *server)
 {
     unsigned count;
-    unsigned started = 0;
-    int r = 0;
+    int r;
 
     weir_check(server, SERVER_MAGIC);
     count = server->serve.opts.threads;
@@ -293,32 +335,12 @@ int weir_server_run(struct weir_server *server)
         server->threads[i].index = i;
         pthread_mutex_init(&server->threads[i].handed.mutex, NULL);
     }
-    pthread_barrier_init(&server->ready, NULL, count);
-    for (started = 1; started < count; started++) {
-        struct weir__server_thread *thread = &server->threads[started];
-
-        if (pthread_create(&thread->id, NULL, thread_main, thread) != 0) {
-            break;
-        }
-    }
-    if (started < count) {
-        /* Too few threads to pass the barrier: none has begun to serve. */
-        weir_assert(started >= 1);
-        for (unsigned i = 1; i < started; i++) {
-            pthread_cancel(server->threads[i].id);
-            pthread_join(server->threads[i].id, NULL);
-        }
-        r = WEIR_ENOMEM;
-    } else {
-        thread_main(&server->threads[0]);
-        for (unsigned i = 1; i < count; i++) {
-            pthread_join(server->threads[i].id, NULL);
-        }
-        for (unsigned i = 0; i < count; i++) {
-            r = r == 0 ? server->threads[i].result : r;
-        }
-    }
-    pthread_barrier_destroy(&server->ready);
+    pthread_mutex_init(&server->gate.mutex, NULL);
+    pthread_cond_init(&server->gate.opened, NULL);
+    server->gate.awaited = count;
+    r = run_threads(server, count);
+    pthread_cond_destroy(&server->gate.opened);
+    pthread_mutex_destroy(&server->gate.mutex);
     for (unsigned i = 0; i < count; i++) {
         pthread_mutex_destroy(&server->threads[i].handed.mutex);
     }

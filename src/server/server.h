@@ -36,7 +36,7 @@ struct weir__server_thread {
         pthread_mutex_t mutex;
         int fds[WEIR__HANDED_MAX]; /* accepted elsewhere, to be served here */
         unsigned count;
-        bool closed, posted;
+        bool open, posted;
     } handed;
     struct weir__task take_handed;
 };
@@ -49,8 +49,15 @@ struct weir_server {
     struct weir__listeners listeners[WEIR__MAX_LISTENERS];
     size_t listener_count;
     struct weir__server_thread *threads;
-    pthread_barrier_t ready;
+    struct {
+        pthread_mutex_t mutex;
+        pthread_cond_t opened;
+        unsigned awaited; /* threads whose loops are not there yet; at 0 all begin to serve */
+    } gate;
 };
+
+/* Counts threads in, and waits until all are there: nobody hands a connection to a loop that is not. */
+void weir__server_gate_pass(struct weir_server *server, unsigned threads);
 
 /* One thread's life, from its loop's creation to its end. */
 int weir__server_thread_run(struct weir__server_thread *thread);

@@ -75,7 +75,7 @@ static bool hand_over(struct weir__server_thread *to, int fd)
     bool post = false;
 
     pthread_mutex_lock(&to->handed.mutex);
-    if (!to->handed.closed && to->handed.count < WEIR__HANDED_MAX) {
+    if (to->handed.open && to->handed.count < WEIR__HANDED_MAX) {
         to->handed.fds[to->handed.count++] = fd;
         taken = true;
         post = !to->handed.posted;
@@ -285,7 +285,7 @@ static int open_watches(struct weir__server_thread *thread)
 static void drop_handed(struct weir__server_thread *thread)
 {
     pthread_mutex_lock(&thread->handed.mutex);
-    thread->handed.closed = true;
+    thread->handed.open = false;
     for (unsigned i = 0; i < thread->handed.count; i++) {
         close(thread->handed.fds[i]);
     }
@@ -311,8 +311,8 @@ int weir__server_thread_run(struct weir__server_thread *thread)
         WEIR_IGNORE(weir__overflow_handler_install());
         r = open_watches(thread);
     }
-    /* Nobody hands a connection to a loop that is not there yet. */
-    pthread_barrier_wait(&thread->server->ready);
+    thread->handed.open = r == 0;
+    weir__server_gate_pass(thread->server, 1);
     if (r == 0) {
         weir__loop_run(loop);
     } else {
