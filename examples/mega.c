@@ -230,8 +230,5 @@ void mega_stop(void)
         close(listener);
         listener = -1;
     }
-    if (tile.fd >= 0) {
-        close(tile.fd);
-        tile.fd = -1;
-    }
+    /* The tile stays: threads that still answer may be mapping it. */
 }

@@ -27,6 +27,8 @@
 #define SERVER_MAGIC 0x73727672u
 #define MAX_THREADS 256
 
+static struct weir_server *signalled; /* by weir_server_stop_on_signals() */
+
 static void fill(int64_t *field, int64_t otherwise)
 {
     if (*field == 0) {
@@ -156,6 +158,9 @@ void weir_server_destroy(struct weir_server *server)
         }
         weir_free(server->listeners[i].fds);
     }
+    if (signalled == server) {
+        signalled = NULL;
+    }
     close(server->stop_fd);
     server->magic = 0;
     weir_free(server);
@@ -239,8 +244,6 @@ void weir_server_stop(struct weir_server *server)
     (void)written; /* a full counter says the same */
 }
 
-static struct weir_server *signalled; /* by weir_server_stop_on_signals() */
-
 static void on_signal(int number)
 {
     int saved = errno;
@@ -274,10 +277,33 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
+bool weir__server_start_together(struct weir_server *server)
+{
+    bool go;
+
+    pthread_mutex_lock(&server->start.mutex);
+    server->start.ready++;
+    pthread_cond_broadcast(&server->start.changed);
+    while (server->start.ready < server->serve.opts.threads && !server->start.abandoned) {
+        pthread_cond_wait(&server->start.changed, &server->start.mutex);
+    }
+    go = !server->start.abandoned;
+    pthread_mutex_unlock(&server->start.mutex);
+    return go;
+}
+
+static void abandon_start(struct weir_server *server)
+{
+    pthread_mutex_lock(&server->start.mutex);
+    server->start.abandoned = true;
+    pthread_cond_broadcast(&server->start.changed);
+    pthread_mutex_unlock(&server->start.mutex);
+}
+
 int weir_server_run(struct weir_server *server)
 {
     unsigned count;
-    unsigned started = 0;
+    unsigned started;
     int r = 0;
 
     weir_check(server, SERVER_MAGIC);
@@ -292,32 +318,30 @@ int weir_server_run(struct weir_server *server)
         server->threads[i].index = i;
         pthread_mutex_init(&server->threads[i].handed.mutex, NULL);
     }
-    pthread_barrier_init(&server->ready, NULL, count);
+    pthread_mutex_init(&server->start.mutex, NULL);
+    pthread_cond_init(&server->start.changed, NULL);
+    server->start.ready = 0;
+    server->start.abandoned = false;
     for (started = 1; started < count; started++) {
         struct weir__server_thread *thread = &server->threads[started];
 
         if (pthread_create(&thread->id, NULL, thread_main, thread) != 0) {
+            abandon_start(server);
+            r = WEIR_ENOMEM;
             break;
         }
     }
-    if (started < count) {
-        /* Too few threads to pass the barrier: none has begun to serve. */
-        weir_assert(started >= 1);
-        for (unsigned i = 1; i < started; i++) {
-            pthread_cancel(server->threads[i].id);
-            pthread_join(server->threads[i].id, NULL);
-        }
-        r = WEIR_ENOMEM;
-    } else {
+    if (r == 0) {
         thread_main(&server->threads[0]);
-        for (unsigned i = 1; i < count; i++) {
-            pthread_join(server->threads[i].id, NULL);
-        }
-        for (unsigned i = 0; i < count; i++) {
-            r = r == 0 ? server->threads[i].result : r;
-        }
     }
-    pthread_barrier_destroy(&server->ready);
+    for (unsigned i = 1; i < started; i++) {
+        pthread_join(server->threads[i].id, NULL);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        r = r == 0 ? server->threads[i].result : r;
+    }
+    pthread_cond_destroy(&server->start.changed);
+    pthread_mutex_destroy(&server->start.mutex);
     for (unsigned i = 0; i < count; i++) {
         pthread_mutex_destroy(&server->threads[i].handed.mutex);
     }

@@ -49,8 +49,16 @@ struct weir_server {
     struct weir__listeners listeners[WEIR__MAX_LISTENERS];
     size_t listener_count;
     struct weir__server_thread *threads;
-    pthread_barrier_t ready;
+    struct {
+        pthread_mutex_t mutex;
+        pthread_cond_t changed;
+        unsigned ready; /* threads whose loop is there, or could not be made */
+        bool abandoned; /* not every thread could be started: the others end before they serve */
+    } start;
 };
+
+/* Waits until every thread has got so far. False: the start was abandoned. */
+bool weir__server_start_together(struct weir_server *server);
 
 /* One thread's life, from its loop's creation to its end. */
 int weir__server_thread_run(struct weir__server_thread *thread);

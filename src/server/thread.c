@@ -21,6 +21,8 @@ static void serve_fd(struct weir__server_thread *thread, int fd)
     WEIR_IGNORE(weir__h1_serve_take(&thread->serve_loop, fd));
 }
 
+static void each_connection(struct weir__server_thread *thread, bool kill);
+
 /* ---- balancing ---- */
 
 static uint64_t live_of(struct weir__server_thread *thread)
@@ -60,11 +62,10 @@ static void take_handed(struct weir__task *task)
     thread->handed.posted = false;
     pthread_mutex_unlock(&thread->handed.mutex);
     for (unsigned i = 0; i < count; i++) {
-        if (thread->stopping) {
-            close(fds[i]);
-        } else {
-            serve_fd(thread, fds[i]);
-        }
+        serve_fd(thread, fds[i]);
+    }
+    if (thread->stopping) {
+        each_connection(thread, false);
     }
 }
 
@@ -115,7 +116,8 @@ static void accepted(struct weir__server_thread *thread, int fd)
         refuse(fd);
         return;
     }
-    if (serve->opts.threads > 1) {
+    /* Once one of them stops, each answers itself whom it has accepted. */
+    if (serve->opts.threads > 1 && !atomic_load_explicit(&serve->draining, memory_order_relaxed)) {
         struct weir__server_thread *to = least_loaded(thread);
 
         if (to != thread && hand_over(to, fd)) {
@@ -228,9 +230,9 @@ static void stop_asked(struct weir__watch *watch, uint8_t bits)
         kill_all(thread); /* asked twice */
         return;
     }
-    stop_accepting(thread);
     thread->stopping = true;
     atomic_store(&serve->draining, true);
+    stop_accepting(thread);
     each_connection(thread, false);
     if (weir_list_is_empty(&thread->serve_loop.connections)) {
         weir__loop_stop(loop);
@@ -305,15 +307,18 @@ int weir__server_thread_run(struct weir__server_thread *thread)
         WEIR_IGNORE(weir__overflow_handler_install());
         r = open_watches(thread);
     }
+    thread->handed.closed = r < 0;
     /* Nobody hands a connection to a loop that is not there yet. */
-    pthread_barrier_wait(&thread->server->ready);
-    if (r == 0) {
+    if (!weir__server_start_together(thread->server)) {
+        r = r < 0 ? r : WEIR_ENOMEM;
+    } else if (r == 0) {
         weir__loop_run(loop);
     } else {
         weir_server_stop(thread->server);
     }
     drop_handed(thread);
     if (loop != NULL) {
+        kill_all(thread); /* who was handed over when the loop had stopped already */
         stop_accepting(thread);
         weir__watch_close(loop, &thread->stop);
         weir__timer_remove(&loop->timers, &thread->grace);
