@@ -436,9 +436,17 @@ static void on_event(struct weir__watch *watch, uint8_t bits)
 static void drain(struct weir__connection *connection)
 {
     struct server_conn *conn = of_connection(connection);
+    uint8_t byte;
 
     conn->wire.keep = false;
-    if (conn->state == IDLE) {
+    if (conn->state != IDLE) {
+        return;
+    }
+    if (recv(conn->wire.tcp.watch.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+        /* A request is here already, though epoll may not have told yet: it is still answered. */
+        conn->wire.tcp.watch.ready |= WEIR__CAN_READ;
+        process(conn);
+    } else {
         destroy(conn, false);
     }
 }

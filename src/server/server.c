@@ -27,6 +27,8 @@
 #define SERVER_MAGIC 0x73727672u
 #define MAX_THREADS 256
 
+static struct weir_server *signalled; /* by weir_server_stop_on_signals() */
+
 static void fill(int64_t *field, int64_t otherwise)
 {
     if (*field == 0) {
@@ -100,8 +102,8 @@ static struct weir__pace pace_of(const struct weir_server_opts *opts)
 static bool is_possible(const struct weir_server_opts *opts)
 {
     return opts->handler != NULL && opts->threads <= MAX_THREADS && opts->max_fields <= 1000 &&
-           opts->head_bytes <= ((size_t)1 << 19) && opts->pace_fast_chunk <= ((uint32_t)1 << 20) &&
-           opts->pace_slow_bytes <= ((uint32_t)1 << 20);
+           opts->head_bytes <= ((size_t)1 << 19) &&
+           opts->pace_fast_chunk <= ((uint32_t)1 << 20) && opts->pace_slow_bytes <= ((uint32_t)1 << 20);
 }
 
 int weir_server_create(const struct weir_server_opts *given, struct weir_server **ret)
@@ -156,13 +158,15 @@ void weir_server_destroy(struct weir_server *server)
         }
         weir_free(server->listeners[i].fds);
     }
+    if (signalled == server) {
+        signalled = NULL;
+    }
     close(server->stop_fd);
     server->magic = 0;
     weir_free(server);
 }
 
-int weir_server_listen(struct weir_server *server, const char *host, uint16_t port,
-                       struct weir_error *error)
+int weir_server_listen(struct weir_server *server, const char *host, uint16_t port, struct weir_error *error)
 {
     struct weir__listeners *listeners;
     unsigned threads;
@@ -187,8 +191,8 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     }
     /* One socket a loop; the first settles the port. */
     for (unsigned i = 0; i < threads && r == 0; i++) {
-        r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1,
-                         &listeners->fds[i], &listeners->port, error);
+        r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1, &listeners->fds[i],
+                         &listeners->port, error);
     }
     if (r < 0) {
         for (unsigned i = 0; i < threads; i++) {
@@ -222,8 +226,8 @@ void weir_server_stats(struct weir_server *server, struct weir_server_stats *ret
     };
 }
 
-void weir_server_on_reject(struct weir_server *server,
-                           void (*fn)(const struct weir_reject *reject, void *arg), void *arg)
+void weir_server_on_reject(struct weir_server *server, void (*fn)(const struct weir_reject *reject, void *arg),
+                           void *arg)
 {
     weir_check(server, SERVER_MAGIC);
     server->serve.on_reject = fn;
@@ -239,8 +243,6 @@ void weir_server_stop(struct weir_server *server)
 
     (void)written; /* a full counter says the same */
 }
-
-static struct weir_server *signalled; /* by weir_server_stop_on_signals() */
 
 static void on_signal(int number)
 {
@@ -275,53 +277,34 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-void weir__server_gate_pass(struct weir_server *server, unsigned threads)
+bool weir__server_start_together(struct weir_server *server)
 {
-    pthread_mutex_lock(&server->gate.mutex);
-    server->gate.awaited -= threads;
-    if (server->gate.awaited == 0) {
-        pthread_cond_broadcast(&server->gate.opened);
+    bool go;
+
+    pthread_mutex_lock(&server->start.mutex);
+    server->start.ready++;
+    pthread_cond_broadcast(&server->start.changed);
+    while (server->start.ready < server->serve.opts.threads && !server->start.abandoned) {
+        pthread_cond_wait(&server->start.changed, &server->start.mutex);
     }
-    while (server->gate.awaited > 0) {
-        pthread_cond_wait(&server->gate.opened, &server->gate.mutex);
-    }
-    pthread_mutex_unlock(&server->gate.mutex);
+    go = !server->start.abandoned;
+    pthread_mutex_unlock(&server->start.mutex);
+    return go;
 }
 
-/* Starts the other threads and serves on this one. */
-static int run_threads(struct weir_server *server, unsigned count)
+static void abandon_start(struct weir_server *server)
 {
-    unsigned started;
-    int r = 0;
-
-    for (started = 1; started < count; started++) {
-        struct weir__server_thread *thread = &server->threads[started];
-
-        if (pthread_create(&thread->id, NULL, thread_main, thread) != 0) {
-            r = WEIR_ENOMEM;
-            break;
-        }
-    }
-    if (r < 0) {
-        /* Those that are there come and go; this one, and those that could not be had, are counted in for them. */
-        weir_server_stop(server);
-        weir__server_gate_pass(server, count - started + 1);
-    } else {
-        thread_main(&server->threads[0]);
-    }
-    for (unsigned i = 1; i < started; i++) {
-        pthread_join(server->threads[i].id, NULL);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        r = r == 0 ? server->threads[i].result : r;
-    }
-    return r;
+    pthread_mutex_lock(&server->start.mutex);
+    server->start.abandoned = true;
+    pthread_cond_broadcast(&server->start.changed);
+    pthread_mutex_unlock(&server->start.mutex);
 }
 
 int weir_server_run(struct weir_server *server)
 {
     unsigned count;
-    int r;
+    unsigned started;
+    int r = 0;
 
     weir_check(server, SERVER_MAGIC);
     count = server->serve.opts.threads;
@@ -335,12 +318,30 @@ int weir_server_run(struct weir_server *server)
         server->threads[i].index = i;
         pthread_mutex_init(&server->threads[i].handed.mutex, NULL);
     }
-    pthread_mutex_init(&server->gate.mutex, NULL);
-    pthread_cond_init(&server->gate.opened, NULL);
-    server->gate.awaited = count;
-    r = run_threads(server, count);
-    pthread_cond_destroy(&server->gate.opened);
-    pthread_mutex_destroy(&server->gate.mutex);
+    pthread_mutex_init(&server->start.mutex, NULL);
+    pthread_cond_init(&server->start.changed, NULL);
+    server->start.ready = 0;
+    server->start.abandoned = false;
+    for (started = 1; started < count; started++) {
+        struct weir__server_thread *thread = &server->threads[started];
+
+        if (pthread_create(&thread->id, NULL, thread_main, thread) != 0) {
+            abandon_start(server);
+            r = WEIR_ENOMEM;
+            break;
+        }
+    }
+    if (r == 0) {
+        thread_main(&server->threads[0]);
+    }
+    for (unsigned i = 1; i < started; i++) {
+        pthread_join(server->threads[i].id, NULL);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        r = r == 0 ? server->threads[i].result : r;
+    }
+    pthread_cond_destroy(&server->start.changed);
+    pthread_mutex_destroy(&server->start.mutex);
     for (unsigned i = 0; i < count; i++) {
         pthread_mutex_destroy(&server->threads[i].handed.mutex);
     }

@@ -36,7 +36,7 @@ struct weir__server_thread {
         pthread_mutex_t mutex;
         int fds[WEIR__HANDED_MAX]; /* accepted elsewhere, to be served here */
         unsigned count;
-        bool open, posted;
+        bool closed, posted;
     } handed;
     struct weir__task take_handed;
 };
@@ -51,13 +51,14 @@ struct weir_server {
     struct weir__server_thread *threads;
     struct {
         pthread_mutex_t mutex;
-        pthread_cond_t opened;
-        unsigned awaited; /* threads whose loops are not there yet; at 0 all begin to serve */
-    } gate;
+        pthread_cond_t changed;
+        unsigned ready; /* threads whose loop is there, or could not be made */
+        bool abandoned; /* not every thread could be started: the others end before they serve */
+    } start;
 };
 
-/* Counts threads in, and waits until all are there: nobody hands a connection to a loop that is not. */
-void weir__server_gate_pass(struct weir_server *server, unsigned threads);
+/* Waits until every thread has got so far. False: the start was abandoned. */
+bool weir__server_start_together(struct weir_server *server);
 
 /* One thread's life, from its loop's creation to its end. */
 int weir__server_thread_run(struct weir__server_thread *thread);

@@ -21,6 +21,8 @@ static void serve_fd(struct weir__server_thread *thread, int fd)
     WEIR_IGNORE(weir__h1_serve_take(&thread->serve_loop, fd));
 }
 
+static void each_connection(struct weir__server_thread *thread, bool kill);
+
 /* ---- balancing ---- */
 
 static uint64_t live_of(struct weir__server_thread *thread)
@@ -47,8 +49,7 @@ static struct weir__server_thread *least_loaded(struct weir__server_thread *thre
 
 static void take_handed(struct weir__task *task)
 {
-    struct weir__server_thread *thread =
-        weir_list_entry(task, struct weir__server_thread, take_handed);
+    struct weir__server_thread *thread = weir_list_entry(task, struct weir__server_thread, take_handed);
     int fds[WEIR__HANDED_MAX];
     unsigned count;
 
@@ -61,11 +62,10 @@ static void take_handed(struct weir__task *task)
     thread->handed.posted = false;
     pthread_mutex_unlock(&thread->handed.mutex);
     for (unsigned i = 0; i < count; i++) {
-        if (thread->stopping) {
-            close(fds[i]);
-        } else {
-            serve_fd(thread, fds[i]);
-        }
+        serve_fd(thread, fds[i]);
+    }
+    if (thread->stopping) {
+        each_connection(thread, false);
     }
 }
 
@@ -75,7 +75,7 @@ static bool hand_over(struct weir__server_thread *to, int fd)
     bool post = false;
 
     pthread_mutex_lock(&to->handed.mutex);
-    if (to->handed.open && to->handed.count < WEIR__HANDED_MAX) {
+    if (!to->handed.closed && to->handed.count < WEIR__HANDED_MAX) {
         to->handed.fds[to->handed.count++] = fd;
         taken = true;
         post = !to->handed.posted;
@@ -92,9 +92,8 @@ static bool hand_over(struct weir__server_thread *to, int fd)
 
 static void refuse(int fd)
 {
-    static const char answer[] =
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
-        "Connection: close\r\n\r\n";
+    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
+                                 "Connection: close\r\n\r\n";
     ssize_t sent = send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 
     (void)sent;
@@ -106,8 +105,7 @@ static void accepted(struct weir__server_thread *thread, int fd)
     struct weir__serve *serve = &thread->server->serve;
 
     atomic_fetch_add_explicit(&serve->accepted, 1, memory_order_relaxed);
-    if (atomic_load_explicit(&serve->connections, memory_order_relaxed) >=
-        serve->opts.max_connections) {
+    if (atomic_load_explicit(&serve->connections, memory_order_relaxed) >= serve->opts.max_connections) {
         struct weir_error error = {.code = WEIR_ELIMIT,
                                    .side = WEIR_SIDE_SELF,
                                    .reason = WEIR_REASON_LIMIT,
@@ -118,7 +116,8 @@ static void accepted(struct weir__server_thread *thread, int fd)
         refuse(fd);
         return;
     }
-    if (serve->opts.threads > 1) {
+    /* Once one of them stops, each answers itself whom it has accepted. */
+    if (serve->opts.threads > 1 && !atomic_load_explicit(&serve->draining, memory_order_relaxed)) {
         struct weir__server_thread *to = least_loaded(thread);
 
         if (to != thread && hand_over(to, fd)) {
@@ -147,8 +146,7 @@ static void accept_all(struct weir__watch *watch, uint8_t bits)
         watch->ready = 0;
         if (errno != EAGAIN) {
             /* No descriptor, or no memory: the queue waits, and no edge will tell when there is one again. */
-            WEIR_IGNORE(
-                weir__timer_start(&loop->timers, &acceptor->retry, loop->now_us + RETRY_US));
+            WEIR_IGNORE(weir__timer_start(&loop->timers, &acceptor->retry, loop->now_us + RETRY_US));
         }
         return;
     }
@@ -167,8 +165,7 @@ static void accept_again(struct weir__timer *timer)
 
 static void emptied(struct weir__serve_loop *serve_loop)
 {
-    struct weir__server_thread *thread =
-        weir_list_entry(serve_loop, struct weir__server_thread, serve_loop);
+    struct weir__server_thread *thread = weir_list_entry(serve_loop, struct weir__server_thread, serve_loop);
 
     if (thread->stopping) {
         weir__loop_stop(serve_loop->loop);
@@ -233,16 +230,15 @@ static void stop_asked(struct weir__watch *watch, uint8_t bits)
         kill_all(thread); /* asked twice */
         return;
     }
-    stop_accepting(thread);
     thread->stopping = true;
     atomic_store(&serve->draining, true);
+    stop_accepting(thread);
     each_connection(thread, false);
     if (weir_list_is_empty(&thread->serve_loop.connections)) {
         weir__loop_stop(loop);
         return;
     }
-    if (weir__timer_start(&loop->timers, &thread->grace,
-                          loop->now_us + serve->opts.grace_ms * 1000) < 0) {
+    if (weir__timer_start(&loop->timers, &thread->grace, loop->now_us + serve->opts.grace_ms * 1000) < 0) {
         kill_all(thread);
     }
 }
@@ -285,7 +281,7 @@ static int open_watches(struct weir__server_thread *thread)
 static void drop_handed(struct weir__server_thread *thread)
 {
     pthread_mutex_lock(&thread->handed.mutex);
-    thread->handed.open = false;
+    thread->handed.closed = true;
     for (unsigned i = 0; i < thread->handed.count; i++) {
         close(thread->handed.fds[i]);
     }
@@ -311,15 +307,18 @@ int weir__server_thread_run(struct weir__server_thread *thread)
         WEIR_IGNORE(weir__overflow_handler_install());
         r = open_watches(thread);
     }
-    thread->handed.open = r == 0;
-    weir__server_gate_pass(thread->server, 1);
-    if (r == 0) {
+    thread->handed.closed = r < 0;
+    /* Nobody hands a connection to a loop that is not there yet. */
+    if (!weir__server_start_together(thread->server)) {
+        r = r < 0 ? r : WEIR_ENOMEM;
+    } else if (r == 0) {
         weir__loop_run(loop);
     } else {
         weir_server_stop(thread->server);
     }
     drop_handed(thread);
     if (loop != NULL) {
+        kill_all(thread); /* who was handed over when the loop had stopped already */
         stop_accepting(thread);
         weir__watch_close(loop, &thread->stop);
         weir__timer_remove(&loop->timers, &thread->grace);

@@ -51,8 +51,9 @@ class Rig:
     def enter(self, manager):
         return self.stack.enter_context(manager)
 
-    def gateway(self, to, log=True, keys=None, settings=None, **kw):
-        """A gateway before an upstream (or program, or port); `gate.log` is its access log."""
+    def gateway(self, to, log=True, keys=None, settings=None, managed=True, **kw):
+        """A gateway before an upstream (or program, or port); `gate.log` is its access log. One that is not
+        managed is ended by its test, which looks at how it ends."""
         self.count += 1
         settings = dict(settings or {})
         path = self.folder / f"access-{self.count}.log"
@@ -63,8 +64,11 @@ class Rig:
             keys_path.write_text(keys)
             keys = keys_path
         port = to if isinstance(to, int) else to.port
-        gate = self.stack.enter_context(
-            harness.gateway(port, settings=settings, keys=keys, **kw))
+        gate = harness.gateway(port, settings=settings, keys=keys, **kw)
+        if managed:
+            self.stack.enter_context(gate)
+        else:
+            self.stack.callback(gate.kill)
         gate.log = harness.AccessLog(path)
         return gate
 

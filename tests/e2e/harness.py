@@ -137,6 +137,8 @@ class Program:
         if alive:
             self.process.send_signal(signal.SIGTERM)
         try:
+            if SANITIZER == "thread":
+                self._repeat_signal()
             code = self.process.wait(seconds * SLOW)
         except subprocess.TimeoutExpired:
             self.kill()
@@ -146,6 +148,14 @@ class Program:
         assert alive, f"{self.argv} had ended by itself with {code}: {self._text[-3000:]}"
         assert not said, f"{self.argv}: {self._text[-6000:]}"
         assert code == 0, f"{self.argv} ended with {code}: {self._text[-3000:]}"
+
+    def _repeat_signal(self):
+        """TSan defers a signal that comes while a fiber runs to that fiber's next call, and a fiber
+        that has ended makes none: the signal is lost, the program's handler never runs."""
+        try:
+            self.process.wait(3)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGTERM)
 
     def _close_after_exit(self):
         for thread in self._threads:

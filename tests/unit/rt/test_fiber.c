@@ -302,7 +302,8 @@ static void wait_forever(void *arg)
     running -= used[64];
 }
 
-static void use_deeply(void *arg)
+/* Not inlined: its frame must be gone when the fiber waits. */
+__attribute__((noinline)) static void use_deeply(void *arg)
 {
     volatile uint8_t used[24 * 1024];
 
