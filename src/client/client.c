@@ -71,7 +71,11 @@ int weir_client_create(const struct weir_client_opts *opts, struct weir_client *
         .first_byte_ms = client->opts.first_byte_ms,
         .read_gap_ms = client->opts.idle_timeout_ms,
         .write_stall_ms = client->opts.idle_timeout_ms,
+        .head_bytes = client->opts.head_bytes,
+        .head_fields = client->opts.max_fields,
     };
+    client->carrier = &weir__pool_carrier;
+    client->carrier_arg = client;
     pthread_mutex_init(&client->mutex, NULL);
     *ret = client;
     return 0;
@@ -94,6 +98,14 @@ void weir_client_destroy(struct weir_client *client)
     pthread_mutex_destroy(&client->mutex);
     client->magic = 0;
     weir_free(client);
+}
+
+void weir__client_set_carrier(struct weir_client *client, const struct weir__carrier_ops *ops,
+                              void *arg)
+{
+    weir_check(client, CLIENT_MAGIC);
+    client->carrier = ops;
+    client->carrier_arg = arg;
 }
 
 int weir__origin_find(struct weir_client *client, struct weir_view host, uint16_t port,

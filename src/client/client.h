@@ -4,7 +4,8 @@
 
 #include <weir/experimental/client.h>
 
-#include "h1/client.h"
+#include "client/carrier.h"
+#include "h1/wire.h"
 
 #include <pthread.h>
 
@@ -26,6 +27,8 @@ struct weir_client {
     struct weir_client_opts opts; /* defaults filled in */
     struct weir__limits limits;
     struct weir__pace pace;
+    const struct weir__carrier_ops *carrier;
+    void *carrier_arg;
     pthread_mutex_t mutex;
     struct weir__origin *origins;
 };
@@ -53,19 +56,12 @@ struct weir__client_conn {
     struct weir__origin *origin;
     struct weir_list link; /* weir__pool.idle, by origin and time */
     struct weir__timer timer;
-    uint32_t exchanges;
     bool idle;
 };
 
-/* An idle connection of that origin on this loop; NULL without one. `check`: looks whether it is still open. */
-struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin,
-                                          bool check);
-/* A new one on a connected descriptor (given). The count of the origin is the caller's to give back on failure. */
-int weir__pool_open_take(struct weir_client *client, struct weir__origin *origin, int fd,
-                         struct weir__client_conn **ret);
-/* Gives it back: kept if it may be used again, else closed. */
-void weir__pool_put(struct weir__client_conn *conn);
-/* Closes it. */
+/* The carrier over TCP: idle connections of this loop, or new ones. arg: the client. */
+extern const struct weir__carrier_ops weir__pool_carrier;
+/* Closes a connection. */
 void weir__pool_close(struct weir__client_conn *conn);
 
 #endif

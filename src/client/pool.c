@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The idle connections of one loop. A connection that says anything while idle, a FIN included, is closed: nothing was
- * asked of it. Invariant: a connection in the pool has no unread bytes and nothing queued.
+ * The carrier over TCP, and the idle connections of one loop. A connection that says anything while idle, a FIN
+ * included, is closed: nothing was asked of it. Invariant: a connection in the pool has no unread bytes and nothing
+ * queued.
  */
 #include "client/client.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "bytes/chunk.h"
+#include "net/dial.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -106,8 +108,9 @@ static bool is_quiet(struct weir__client_conn *conn)
     return true;
 }
 
-struct weir__client_conn *weir__pool_take(struct weir_client *client, struct weir__origin *origin,
-                                          bool check)
+/* An idle connection of that origin on this loop; NULL without one. `check`: looks whether it is still open. */
+static struct weir__client_conn *find_idle(struct weir_client *client, struct weir__origin *origin,
+                                           bool check)
 {
     struct pool *pool = pool_here(client);
     struct weir_list *link;
@@ -132,8 +135,9 @@ struct weir__client_conn *weir__pool_take(struct weir_client *client, struct wei
     return NULL;
 }
 
-int weir__pool_open_take(struct weir_client *client, struct weir__origin *origin, int fd,
-                         struct weir__client_conn **ret)
+/* A new one on a connected descriptor (given). The count of the origin is the caller's to give back on failure. */
+static int open_take(struct weir_client *client, struct weir__origin *origin, int fd,
+                     struct weir__client_conn **ret)
 {
     struct weir__client_conn *conn = weir_alloc0(sizeof(*conn));
     int r;
@@ -158,6 +162,73 @@ int weir__pool_open_take(struct weir_client *client, struct weir__origin *origin
     return 0;
 }
 
+static int fail(struct weir_error *error, int code, enum weir_reason reason, const char *where)
+{
+    *error = (struct weir_error){
+        .code = code, .side = WEIR_SIDE_SOURCE, .reason = reason, .where = where};
+    return code;
+}
+
+/* Waits for its turn, and connects, unless an idle connection comes along. */
+static int dial(struct weir_client *client, struct weir__origin *origin,
+                struct weir__client_conn **ret, bool *ret_reused, struct weir_error *error)
+{
+    int64_t timeout_ms = client->opts.dial_timeout_ms;
+    int64_t deadline_us =
+        timeout_ms == 0 ? WEIR__NEVER : weir__loop_current()->now_us + timeout_ms * 1000;
+    struct weir__dial_opts opts = {
+        .host = weir_str(origin->host), .port = origin->port, .deadline_us = deadline_us};
+    int fd = -1;
+    int r = weir__origin_enter(origin, client->opts.max_connections, deadline_us, ret);
+
+    if (r < 0) {
+        return fail(error, r, r == WEIR_ECANCELED ? WEIR_REASON_CANCELED : WEIR_REASON_LIMIT,
+                    "connection limit");
+    }
+    *ret_reused = *ret != NULL;
+    if (*ret != NULL) {
+        return 0;
+    }
+    r = weir__dial(&opts, &fd, error);
+    if (r < 0) {
+        weir__origin_leave(origin);
+        error->code = r;
+        if (r == WEIR_ETIMEDOUT) {
+            error->reason = WEIR_REASON_TIMEOUT;
+        }
+        return r;
+    }
+    r = open_take(client, origin, fd, ret);
+    if (r < 0) {
+        weir__origin_leave(origin);
+        return fail(error, r, WEIR_REASON_NONE, "connect");
+    }
+    return 0;
+}
+
+static int pool_take(void *arg, const struct weir__carrier_want *want, struct weir__stream **ret,
+                     bool *ret_reused, struct weir_error *error)
+{
+    struct weir_client *client = arg;
+    struct weir__client_conn *conn = NULL;
+    struct weir__origin *origin;
+    int r = weir__origin_find(client, want->host, want->port, &origin);
+
+    if (r < 0) {
+        return fail(error, r, WEIR_REASON_NONE, "origin");
+    }
+    if (!want->fresh) {
+        conn = find_idle(client, origin, want->sure);
+    }
+    *ret_reused = conn != NULL;
+    r = conn != NULL ? 0 : dial(client, origin, &conn, ret_reused, error);
+    if (r == 0) {
+        weir__h1_wire_next(&conn->wire, &client->limits);
+        *ret = &conn->wire.stream;
+    }
+    return r;
+}
+
 static bool is_reusable(struct weir__client_conn *conn)
 {
     struct weir__h1_wire *wire = &conn->wire;
@@ -171,13 +242,15 @@ static bool is_reusable(struct weir__client_conn *conn)
            (!(wire->tcp.watch.ready & WEIR__CAN_READ) || is_quiet(conn));
 }
 
-void weir__pool_put(struct weir__client_conn *conn)
+static void pool_put(void *arg, struct weir__stream *stream)
 {
+    struct weir__client_conn *conn = (struct weir__client_conn *)stream;
     struct pool *pool = pool_here(conn->client);
     struct weir__loop *loop = conn->wire.tcp.loop;
     int64_t until_us = loop->now_us + conn->client->opts.keepalive_ms * 1000;
     bool wanted = false;
 
+    (void)arg;
     if (pool == NULL || !is_reusable(conn)) {
         weir__pool_close(conn);
         return;
@@ -203,3 +276,12 @@ void weir__pool_close(struct weir__client_conn *conn)
     weir__h1_wire_settle(&conn->wire);
     conn_free(conn);
 }
+
+static void pool_close(void *arg, struct weir__stream *stream)
+{
+    (void)arg;
+    weir__pool_close((struct weir__client_conn *)stream);
+}
+
+const struct weir__carrier_ops weir__pool_carrier = {
+    .take = pool_take, .put = pool_put, .close = pool_close};

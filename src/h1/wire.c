@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The incoming half of an HTTP/1.1 connection, and its life. The outgoing half is wire_out.c. */
+#include "h1/client.h"
 #include "h1/wire_out.h"
 
 #include <weir/http.h>
@@ -448,5 +449,7 @@ const struct weir__proto_ops weir__h1_ops = {
     .lend = lend,
     .repay = repay,
     .cancel = cancel,
+    .head = weir__h1_client_head,
+    .leave = weir__h1_client_leave,
     .traffic = traffic,
 };

@@ -30,6 +30,7 @@ struct weir__h1_wire {
     bool in_done;
 
     uint8_t out_framing;
+    uint8_t out_method; /* of a request: as weir__h1_client_note_method() numbers it */
     bool crlf_due, out_ended;
     bool is_client;
     bool minor_0; /* the peer speaks HTTP/1.0 */

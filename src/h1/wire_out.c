@@ -9,6 +9,7 @@
 
 #include "base/assert.h"
 #include "bytes/chunk.h"
+#include "h1/client.h"
 #include "h1/compose.h"
 #include "http/request.h"
 
@@ -212,6 +213,9 @@ int weir__h1_out_begin(struct weir__stream *stream, const struct weir__head *hea
     r = weir__h1_out_reserve(wire, bytes, &out);
     if (r < 0) {
         return r;
+    }
+    if (head->status == 0) {
+        weir__h1_client_note_method(wire, head->method);
     }
     wire->out_framing = (uint8_t)choose_framing(wire, head);
     if (head->close || wire->out_framing == WEIR__H1_UNTIL_CLOSE) {

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define LEND_BYTES 32768 /* a pipe holds that much without waiting */
+#define HEAD_BYTES 100   /* what a response's head counts as traffic */
 
 uint8_t weir__memory_byte(uint64_t position)
 {
@@ -70,8 +71,7 @@ static void apply(struct weir__memory *memory, const struct weir__memory_step *s
         memory->in_error = step->code;
         break;
     case WEIR__MEMORY_SEND_HEAD:
-        memory->head_status = step->code;
-        break;
+        break; /* taken from the script by read_head() */
     case WEIR__MEMORY_STREAM_WINDOW:
     case WEIR__MEMORY_CONN_WINDOW:
     case WEIR__MEMORY_SOCKET:
@@ -79,7 +79,7 @@ static void apply(struct weir__memory *memory, const struct weir__memory_step *s
                               step->bytes);
         return;
     case WEIR__MEMORY_FIN:
-        if (!memory->in_end) {
+        if (memory->is_client || !memory->in_end) {
             memory->in_fin = true;
         } else if (!memory->opts.half_close) {
             gone(memory, WEIR_REASON_FIN, 0);
@@ -180,8 +180,12 @@ static int read_nothing(struct weir__memory *memory)
 {
     struct weir_fields *trailers = memory->in_trailers;
 
-    if (memory->in_fin) {
-        return WEIR_ETRUNCATED;
+    if (memory->closed) {
+        return WEIR_ECANCELED;
+    }
+    memory->in_end |= memory->result.delivered == memory->in_length;
+    if (memory->in_fin && !memory->in_end) {
+        return memory->in_length == WEIR_LENGTH_UNTIL_CLOSE ? 0 : WEIR_ETRUNCATED;
     }
     if (memory->result.delivered < memory->result.sent) {
         return WEIR_EAGAIN;
@@ -214,7 +218,7 @@ static int read_body(struct weir__stream *stream, size_t max, struct weir_chunk 
     int r;
 
     weir_assert(!memory->result.cancelled && !memory->over);
-    if (len == 0) {
+    if (len == 0 || memory->closed) {
         return read_nothing(memory);
     }
     if (memory->opts.max_read > 0 && len > memory->opts.max_read) {
@@ -248,7 +252,7 @@ static int lend(struct weir__stream *stream, struct weir_loan *ret)
     uint64_t there = arrived(memory) - memory->result.delivered;
 
     weir_assert(!memory->result.cancelled && !memory->over);
-    if (!memory->opts.use_fds) {
+    if (!memory->opts.use_fds || memory->closed) {
         return WEIR_EUNSUPPORTED;
     }
     if (there == 0) {
@@ -297,11 +301,70 @@ static void cancel(struct weir__stream *stream, enum weir_reason reason)
     weir__memory_note(memory, "cancel %s\n", weir_reason_name(reason));
 }
 
+/* ---- the client role ---- */
+
+static int copy_fields(struct weir_fields *from, struct weir_fields **ret)
+{
+    int r = weir_fields_create(ret);
+
+    for (size_t i = 0; r == 0 && i < weir_fields_count(from); i++) {
+        struct weir_field field = weir_fields_at(from, i);
+
+        r = weir_fields_add(*ret, field.name, field.value);
+        if (r < 0) {
+            weir_fields_destroy(*ret);
+        }
+    }
+    return r;
+}
+
+static int read_head(struct weir__stream *stream, struct weir__response *ret)
+{
+    struct weir__memory *memory = (struct weir__memory *)stream;
+    struct weir__memory_step *step;
+    int r;
+
+    if (memory->closed) {
+        return WEIR_ECANCELED;
+    }
+    while (memory->head_step < memory->step_at &&
+           memory->steps[memory->head_step].act != WEIR__MEMORY_SEND_HEAD) {
+        memory->head_step++;
+    }
+    if (memory->head_step == memory->step_at) {
+        return memory->in_error < 0 ? memory->in_error : memory->in_fin ? 0 : WEIR_EAGAIN;
+    }
+    step = &memory->steps[memory->head_step];
+    r = copy_fields(step->fields, &ret->fields);
+    if (r < 0) {
+        return r;
+    }
+    memory->head_step++;
+    memory->result.heads++;
+    ret->status = step->code;
+    ret->reason = weir_str(step->data != NULL ? step->data : "");
+    ret->length = step->bytes;
+    if (step->code >= 200) {
+        memory->in_length = step->bytes;
+    }
+    return 1;
+}
+
+static void leave(struct weir__stream *stream)
+{
+    struct weir__memory *memory = (struct weir__memory *)stream;
+
+    memory->result.left = true;
+    memory->closed = true;
+    weir__memory_out_drop(memory);
+    weir__memory_note(memory, "leave\n");
+}
+
 static void traffic(struct weir__stream *stream, uint64_t *ret_received, uint64_t *ret_sent)
 {
     struct weir__memory *memory = (struct weir__memory *)stream;
 
-    *ret_received = memory->result.delivered;
+    *ret_received = memory->result.delivered + memory->result.heads * HEAD_BYTES;
     *ret_sent = memory->result.taken;
 }
 
@@ -320,6 +383,8 @@ static const struct weir__proto_ops memory_ops = {
     .lend = lend,
     .repay = repay,
     .cancel = cancel,
+    .head = read_head,
+    .leave = leave,
     .traffic = traffic,
 };
 
@@ -341,6 +406,7 @@ int weir__memory_create(struct weir__loop *loop, const struct weir__memory_opts 
     memory->kept = kept;
     memory->lent[0] = memory->lent[1] = -1;
     memory->result.pattern = true;
+    memory->in_length = WEIR_LENGTH_UNKNOWN;
     memory->begun_us = weir__loop_clock_us(loop);
     weir__timer_init(&memory->timer, steps_due);
     weir__memory_out_init(memory);
@@ -433,7 +499,11 @@ int weir__memory_request(struct weir__memory *memory, weir_handler_fn *handler, 
 
 struct weir__stream *weir__memory_open(struct weir__memory *memory)
 {
-    return &memory->stream;
+    struct weir__stream *stream = &memory->stream;
+
+    memory->is_client = true;
+    weir__stall_begin(&stream->clock, WEIR__STALL_WAIT_SOURCE, weir__loop_clock_us(stream->loop));
+    return stream;
 }
 
 void weir__memory_close(struct weir__memory *memory)

@@ -10,16 +10,17 @@
  * The memory transport: a wire whose peer is a script. The peer sends and takes what the script says, when it says so,
  * and everything that reaches it is written down with its time, so that a test on a loop with a fake clock needs no
  * socket and no sleep. Server role: weir__memory_request() runs a handler. Client role: weir__memory_open() gives the
- * bare stream, whose body is what the peer sends and whose sink is what it takes.
+ * bare stream, whose sink is what the peer takes, and which delivers the response's heads and body that it sends.
  *
  * The peer's bytes are given, or a pattern by their position in the body. They "arrive" as far as the receive window
  * allows, which the credit of released chunks opens again, and take no memory before they are read.
  */
 enum weir__memory_act {
-    WEIR__MEMORY_SEND,       /* `bytes` body bytes, `data` or the pattern */
-    WEIR__MEMORY_SEND_END,   /* the body's end, with `fields` as trailers (copied) */
-    WEIR__MEMORY_SEND_ERROR, /* reading fails with `code` behind what was sent */
-    WEIR__MEMORY_SEND_HEAD, /* client role: a head with status `code`; wakes weir__stream_wait_read() */
+    WEIR__MEMORY_SEND,     /* `bytes` body bytes, `data` or the pattern */
+    WEIR__MEMORY_SEND_END, /* the body's end, with `fields` as trailers (copied) */
+    WEIR__MEMORY_SEND_ERROR, /* reading fails with `code` behind what was sent; before a head: the head does */
+    WEIR__MEMORY_SEND_HEAD, /* client role: a head with status `code`, `fields`, the body's length in `bytes` and, in
+                               `data`, the reason (a string) */
     WEIR__MEMORY_STREAM_WINDOW, /* the peer takes `bytes` more of this stream */
     WEIR__MEMORY_CONN_WINDOW,   /* ... of the connection */
     WEIR__MEMORY_SOCKET,        /* ... through the socket */
@@ -81,7 +82,7 @@ int weir__memory_script(struct weir__memory *memory, const struct weir__memory_s
 
 /* Server role: runs a handler for the scripted request, as a server would. As weir__req_start(). */
 int weir__memory_request(struct weir__memory *memory, weir_handler_fn *handler, void *arg);
-/* Client role: the stream, for the caller to begin. Over with weir__memory_close(). */
+/* Client role: the stream, for the caller to begin; its clock starts. Over with weir__memory_close(). */
 struct weir__stream *weir__memory_open(struct weir__memory *memory);
 void weir__memory_close(struct weir__memory *memory);
 
@@ -94,11 +95,12 @@ void weir__memory_close(struct weir__memory *memory);
  *   body N              the peer took N bytes at that time
  *   end                 clean, with the trailers as further lines
  *   abort REASON | cancel REASON | credit N | gone REASON | finished
+ *   leave               client role: the request was given up
  */
 const char *weir__memory_trace(struct weir__memory *memory);
 
 struct weir__memory_result {
-    bool finished, ended, aborted, cancelled;
+    bool finished, ended, aborted, cancelled, left;
     int status; /* 0: no head */
     unsigned informs, ends, aborts, cancels;
     enum weir_reason abort_reason;
@@ -107,6 +109,7 @@ struct weir__memory_result {
     bool pattern;         /* all of them follow the pattern */
     struct weir_view kept;
     uint64_t sent, delivered, released; /* body bytes: by the script, read, credit returned */
+    unsigned heads;                     /* delivered */
     uint64_t parked_peak;    /* most bytes that were arrived, read or not, and not released */
     struct weir_stall stall; /* of the reply, when the request was over */
     enum weir_reason gone;

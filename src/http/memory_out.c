@@ -250,6 +250,9 @@ int weir__memory_begin(struct weir__stream *stream, const struct weir__head *hea
 {
     struct weir__memory *memory = memory_of(stream);
 
+    if (memory->closed) {
+        return WEIR_ECANCELED;
+    }
     if (memory->opts.fail_begin < 0) {
         return memory->opts.fail_begin;
     }
@@ -290,6 +293,9 @@ int weir__memory_room(struct weir__stream *stream, size_t *ret_room,
     size_t most = memory->opts.max_room > 0 ? memory->opts.max_room : WEIR_CHUNK_BYTES;
     uint64_t open;
 
+    if (memory->closed) {
+        return WEIR_ECANCELED;
+    }
     take(memory);
     open = open_now(memory, ret_cause);
     if (memory->queued > 0 || open == 0) {
@@ -373,6 +379,9 @@ int weir__memory_flush(struct weir__stream *stream, enum weir__stall_state *ret_
 {
     struct weir__memory *memory = memory_of(stream);
 
+    if (memory->closed) {
+        return WEIR_ECANCELED;
+    }
     take(memory);
     if (memory->queued == 0) {
         return 0;
@@ -390,4 +399,10 @@ void weir__memory_abort(struct weir__stream *stream, enum weir_reason reason)
     memory->result.abort_reason = reason;
     weir__memory_out_drop(memory);
     weir__memory_note(memory, "abort %s\n", weir_reason_name(reason));
+    if (memory->is_client) {
+        /* A server that takes no more may have answered before; else nobody waits for it any longer. */
+        memory->closed = memory->closed || stream->gone != WEIR_REASON_RESET;
+        weir__stream_readable(stream);
+        weir__stream_writable(stream);
+    }
 }

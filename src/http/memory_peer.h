@@ -32,7 +32,10 @@ struct weir__memory {
     size_t in_step; /* where reading is: the step and the bytes of it that are gone */
     uint64_t in_offset;
     bool in_end, in_fin;
-    int in_error, head_status;
+    int in_error;
+    bool is_client, closed; /* closed: by our side, as an abort or a leave does */
+    size_t head_step;       /* the first step that is not known to be no head */
+    uint64_t in_length;     /* as the response's head declares it */
     struct weir_fields *in_trailers;
     int lent[2]; /* a pipe for loans; -1: none */
     uint64_t lent_bytes;

@@ -31,6 +31,14 @@ struct weir__head {
     bool close;   /* the connection is not to be used again */
 };
 
+/* The head of a response, as a client's wire delivers it. */
+struct weir__response {
+    int status;
+    struct weir_view reason;    /* in fields' memory */
+    struct weir_fields *fields; /* given */
+    uint64_t length; /* of the body, as declared; WEIR_LENGTH_UNKNOWN, WEIR_LENGTH_UNTIL_CLOSE */
+};
+
 struct weir__proto_ops {
     const char *name; /* "HTTP/1.1" */
 
@@ -66,17 +74,25 @@ struct weir__proto_ops {
     /* Nothing more is wanted. */
     void (*cancel)(struct weir__stream *stream, enum weir_reason reason);
 
+    /* -- a client's -- */
+    /* The next head of the response: 1 with *ret, 0 at a FIN before it, WEIR_EAGAIN (weir__stream_readable() will
+     * come), or an error with stream->native. From a final one on read() and lend() speak of its body. */
+    int (*head)(struct weir__stream *stream, struct weir__response *ret);
+    /* The request is given up: nothing more goes out or comes in from this moment on, and the peer learns of it. */
+    void (*leave)(struct weir__stream *stream);
+
     /* Bytes on the wire so far. `sent` must move when the peer takes something: the stall clocks look at it. */
     void (*traffic)(struct weir__stream *stream, uint64_t *ret_received, uint64_t *ret_sent);
 };
 
-/* The clocks of one side, shared by all its streams. ms; 0 = none. They run only while that side is the cause, and any
+/* The limits of one side, shared by all its streams. Clocks in ms; 0 = none. They run only while that side is the cause, and any
  * byte that moves sets a gap back; who looks up in between, with deadlines of his own, does not. */
 struct weir__limits {
     int64_t first_byte_ms;  /* the first read of the body */
     int64_t read_gap_ms;    /* the later ones */
     int64_t write_stall_ms; /* then the peer counts as gone */
     uint64_t min_rate;      /* bytes/s over 30 s of being the cause; each direction by itself */
+    size_t head_bytes, head_fields; /* a client's: of a response */
 };
 
 /* What one direction's peer was given in patience: only waiting for it counts. */
