@@ -120,9 +120,9 @@ def stalled(rig):
     last = [-1]
 
     def is_blocked():
-        before, last[0] = last[0], conn.sent
+        before, last[0] = last[0], getattr(conn, "sent", 0)
         time.sleep(0.2)
-        return conn.sent == before
+        return last[0] > 0 and getattr(conn, "sent", 0) == before
     harness.wait_until(is_blocked, 20, "the upstream to be blocked")
     return phase
 
