@@ -123,7 +123,8 @@ class Target:
             argv = [f'{build}/bench/relay', str(self.port), str(upstream)]
         else:
             argv = [f'{build}/cli/weir', 'proxy', '--listen', f'127.0.0.1:{self.port}',
-                    '--to', f'http://127.0.0.1:{upstream}', '--threads', '1', '--set', 'access_log=off', '--set', f'forward.slow_bytes={slow}KiB',
+                    '--to', f'http://127.0.0.1:{upstream}', '--threads', '1', '--set', 'access_log=off',
+                    '--set', f'forward.slow_bytes={slow}KiB',
                     '--set', f'forward.fast_bytes={fast}KiB', '--set', f'forward.fast_chunk={chunk}KiB',
                     '--set', f'forward.fast_after={after}']
         self.process = subprocess.Popen(argv, env=env, preexec_fn=lambda: keep_to(True), stdout=subprocess.DEVNULL)
