@@ -50,7 +50,8 @@ static struct weir_server_opts server_opts(struct gw_gateway *gateway)
         .pace_slow_bytes = (uint32_t)settings->forward.slow_bytes,
         .pace_fast_bytes = (uint32_t)settings->forward.fast_bytes,
         .pace_fast_chunk = (uint32_t)settings->forward.fast_chunk,
-        .pace_fast_after = (uint32_t)settings->forward.fast_after,
+        .pace_fast_after =
+            settings->forward.fast_after > 0 ? (uint32_t)settings->forward.fast_after : 1,
         .pace_stall_reset_ms = (uint32_t)settings->forward.stall_reset_ms,
         .pace_stall_slow_ms = (uint32_t)settings->forward.stall_slow_ms,
     };
@@ -69,7 +70,8 @@ static struct weir_client_opts client_opts(const struct gw_settings *settings)
         .pace_slow_bytes = (uint32_t)settings->forward.slow_bytes,
         .pace_fast_bytes = (uint32_t)settings->forward.fast_bytes,
         .pace_fast_chunk = (uint32_t)settings->forward.fast_chunk,
-        .pace_fast_after = (uint32_t)settings->forward.fast_after,
+        .pace_fast_after =
+            settings->forward.fast_after > 0 ? (uint32_t)settings->forward.fast_after : 1,
         .pace_stall_reset_ms = (uint32_t)settings->forward.stall_reset_ms,
         .pace_stall_slow_ms = (uint32_t)settings->forward.stall_slow_ms,
     };

@@ -35,19 +35,14 @@ static void fill_defaults(struct weir_client_opts *opts)
 
 static struct weir__pace pace_of(const struct weir_client_opts *opts)
 {
-    struct weir__pace pace = weir__pace_default;
-
-    pace.slow_bytes = opts->pace_slow_bytes != 0 ? opts->pace_slow_bytes : pace.slow_bytes;
-    pace.fast_bytes = opts->pace_fast_bytes != 0 ? opts->pace_fast_bytes : pace.fast_bytes;
-    pace.fast_chunk = opts->pace_fast_chunk != 0 ? opts->pace_fast_chunk : pace.fast_chunk;
-    pace.fast_after = opts->pace_fast_after != 0 ? opts->pace_fast_after : pace.fast_after;
-    if (opts->pace_stall_reset_ms != 0) {
-        pace.stall_reset_us = opts->pace_stall_reset_ms * 1000;
-    }
-    if (opts->pace_stall_slow_ms != 0) {
-        pace.stall_slow_us = opts->pace_stall_slow_ms * 1000;
-    }
-    return pace;
+    return weir__pace_with(&(struct weir__pace){
+        .slow_bytes = opts->pace_slow_bytes,
+        .fast_bytes = opts->pace_fast_bytes,
+        .fast_chunk = opts->pace_fast_chunk,
+        .fast_after = opts->pace_fast_after,
+        .stall_reset_us = opts->pace_stall_reset_ms * 1000,
+        .stall_slow_us = opts->pace_stall_slow_ms * 1000,
+    });
 }
 
 int weir_client_create(const struct weir_client_opts *opts, struct weir_client **ret)

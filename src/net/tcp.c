@@ -27,6 +27,25 @@ const struct weir__pace weir__pace_default = {
     .stall_slow_us = 50000,
 };
 
+static uint32_t or_default(uint32_t given, uint32_t otherwise)
+{
+    return given != 0 ? given : otherwise;
+}
+
+struct weir__pace weir__pace_with(const struct weir__pace *given)
+{
+    const struct weir__pace *base = &weir__pace_default;
+
+    return (struct weir__pace){
+        .slow_bytes = or_default(given->slow_bytes, base->slow_bytes),
+        .fast_bytes = or_default(given->fast_bytes, base->fast_bytes),
+        .fast_chunk = or_default(given->fast_chunk, base->fast_chunk),
+        .fast_after = or_default(given->fast_after, base->fast_after),
+        .stall_reset_us = or_default(given->stall_reset_us, base->stall_reset_us),
+        .stall_slow_us = or_default(given->stall_slow_us, base->stall_slow_us),
+    };
+}
+
 static void set_lowat(struct weir__tcp *tcp, uint32_t bytes)
 {
     setsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));

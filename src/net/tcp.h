@@ -15,7 +15,7 @@
  * say so.
  *
  * The pace of the sending side. What a proxy holds for a slow reader is mostly kernel memory, so a socket starts slow:
- * 32 KiB are brought at a time, and only while less than that is unsent; then receive autotuning towards the producer
+ * at most 32 KiB are unsent, and more is brought only when half of that has gone; then receive autotuning towards the producer
  * never grows for a reader that does not read. Once 1 MiB has gone out without a stall of 10 ms it is fast: 512 KiB at
  * a time with up to 1 MiB unsent. A stall of 50 ms makes it slow again.
  */
@@ -25,6 +25,9 @@ struct weir__pace {
 };
 
 extern const struct weir__pace weir__pace_default;
+
+/* The given one, with the default for each field that is 0. */
+struct weir__pace weir__pace_with(const struct weir__pace *given);
 
 struct weir__tcp {
     struct weir__watch watch;

@@ -76,34 +76,21 @@ static void fill_defaults(struct weir_server_opts *opts)
 
 static struct weir__pace pace_of(const struct weir_server_opts *opts)
 {
-    struct weir__pace pace = weir__pace_default;
-
-    if (opts->pace_slow_bytes != 0) {
-        pace.slow_bytes = opts->pace_slow_bytes;
-    }
-    if (opts->pace_fast_bytes != 0) {
-        pace.fast_bytes = opts->pace_fast_bytes;
-    }
-    if (opts->pace_fast_chunk != 0) {
-        pace.fast_chunk = opts->pace_fast_chunk;
-    }
-    if (opts->pace_fast_after != 0) {
-        pace.fast_after = opts->pace_fast_after;
-    }
-    if (opts->pace_stall_reset_ms != 0) {
-        pace.stall_reset_us = opts->pace_stall_reset_ms * 1000;
-    }
-    if (opts->pace_stall_slow_ms != 0) {
-        pace.stall_slow_us = opts->pace_stall_slow_ms * 1000;
-    }
-    return pace;
+    return weir__pace_with(&(struct weir__pace){
+        .slow_bytes = opts->pace_slow_bytes,
+        .fast_bytes = opts->pace_fast_bytes,
+        .fast_chunk = opts->pace_fast_chunk,
+        .fast_after = opts->pace_fast_after,
+        .stall_reset_us = opts->pace_stall_reset_ms * 1000,
+        .stall_slow_us = opts->pace_stall_slow_ms * 1000,
+    });
 }
 
 static bool is_possible(const struct weir_server_opts *opts)
 {
     return opts->handler != NULL && opts->threads <= MAX_THREADS && opts->max_fields <= 1000 &&
-           opts->head_bytes <= ((size_t)1 << 19) &&
-           opts->pace_fast_chunk <= ((uint32_t)1 << 20) && opts->pace_slow_bytes <= ((uint32_t)1 << 20);
+           opts->head_bytes <= ((size_t)1 << 19) && opts->pace_fast_chunk <= ((uint32_t)1 << 20) &&
+           opts->pace_slow_bytes <= ((uint32_t)1 << 20);
 }
 
 int weir_server_create(const struct weir_server_opts *given, struct weir_server **ret)
@@ -166,7 +153,8 @@ void weir_server_destroy(struct weir_server *server)
     weir_free(server);
 }
 
-int weir_server_listen(struct weir_server *server, const char *host, uint16_t port, struct weir_error *error)
+int weir_server_listen(struct weir_server *server, const char *host, uint16_t port,
+                       struct weir_error *error)
 {
     struct weir__listeners *listeners;
     unsigned threads;
@@ -191,8 +179,8 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     }
     /* One socket a loop; the first settles the port. */
     for (unsigned i = 0; i < threads && r == 0; i++) {
-        r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1, &listeners->fds[i],
-                         &listeners->port, error);
+        r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1,
+                         &listeners->fds[i], &listeners->port, error);
     }
     if (r < 0) {
         for (unsigned i = 0; i < threads; i++) {
@@ -226,8 +214,8 @@ void weir_server_stats(struct weir_server *server, struct weir_server_stats *ret
     };
 }
 
-void weir_server_on_reject(struct weir_server *server, void (*fn)(const struct weir_reject *reject, void *arg),
-                           void *arg)
+void weir_server_on_reject(struct weir_server *server,
+                           void (*fn)(const struct weir_reject *reject, void *arg), void *arg)
 {
     weir_check(server, SERVER_MAGIC);
     server->serve.on_reject = fn;

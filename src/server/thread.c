@@ -49,7 +49,8 @@ static struct weir__server_thread *least_loaded(struct weir__server_thread *thre
 
 static void take_handed(struct weir__task *task)
 {
-    struct weir__server_thread *thread = weir_list_entry(task, struct weir__server_thread, take_handed);
+    struct weir__server_thread *thread =
+        weir_list_entry(task, struct weir__server_thread, take_handed);
     int fds[WEIR__HANDED_MAX];
     unsigned count;
 
@@ -92,8 +93,9 @@ static bool hand_over(struct weir__server_thread *to, int fd)
 
 static void refuse(int fd)
 {
-    static const char answer[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
-                                 "Connection: close\r\n\r\n";
+    static const char answer[] =
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\n"
+        "Connection: close\r\n\r\n";
     ssize_t sent = send(fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 
     (void)sent;
@@ -105,7 +107,8 @@ static void accepted(struct weir__server_thread *thread, int fd)
     struct weir__serve *serve = &thread->server->serve;
 
     atomic_fetch_add_explicit(&serve->accepted, 1, memory_order_relaxed);
-    if (atomic_load_explicit(&serve->connections, memory_order_relaxed) >= serve->opts.max_connections) {
+    if (atomic_load_explicit(&serve->connections, memory_order_relaxed) >=
+        serve->opts.max_connections) {
         struct weir_error error = {.code = WEIR_ELIMIT,
                                    .side = WEIR_SIDE_SELF,
                                    .reason = WEIR_REASON_LIMIT,
@@ -146,7 +149,8 @@ static void accept_all(struct weir__watch *watch, uint8_t bits)
         watch->ready = 0;
         if (errno != EAGAIN) {
             /* No descriptor, or no memory: the queue waits, and no edge will tell when there is one again. */
-            WEIR_IGNORE(weir__timer_start(&loop->timers, &acceptor->retry, loop->now_us + RETRY_US));
+            WEIR_IGNORE(
+                weir__timer_start(&loop->timers, &acceptor->retry, loop->now_us + RETRY_US));
         }
         return;
     }
@@ -165,7 +169,8 @@ static void accept_again(struct weir__timer *timer)
 
 static void emptied(struct weir__serve_loop *serve_loop)
 {
-    struct weir__server_thread *thread = weir_list_entry(serve_loop, struct weir__server_thread, serve_loop);
+    struct weir__server_thread *thread =
+        weir_list_entry(serve_loop, struct weir__server_thread, serve_loop);
 
     if (thread->stopping) {
         weir__loop_stop(serve_loop->loop);
@@ -238,7 +243,8 @@ static void stop_asked(struct weir__watch *watch, uint8_t bits)
         weir__loop_stop(loop);
         return;
     }
-    if (weir__timer_start(&loop->timers, &thread->grace, loop->now_us + serve->opts.grace_ms * 1000) < 0) {
+    if (weir__timer_start(&loop->timers, &thread->grace,
+                          loop->now_us + serve->opts.grace_ms * 1000) < 0) {
         kill_all(thread);
     }
 }

@@ -161,11 +161,11 @@ static void mistakes_are_named(void **state)
     assert_int_equal(PARSE("--listen", ":1", "--listen", ":2"), WEIR_EINVAL);
     assert_string_equal(problem.text, "--listen is given twice");
     assert_int_equal(
-        PARSE("--listen", ":1", "--to", "http://a", "--set", "forward.slow_bytes=2MiB"),
+        PARSE("--listen", ":1", "--to", "http://a", "--set", "forward.fast_bytes=16KiB"),
         WEIR_EINVAL);
     assert_string_equal(
         problem.text,
-        "forward.slow_bytes (2MiB) must not be larger than forward.fast_bytes (1MiB)");
+        "forward.slow_bytes (32KiB) must not be larger than forward.fast_bytes (16KiB)");
 }
 
 static void long_hosts_are_refused(void **state)

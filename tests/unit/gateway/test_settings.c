@@ -144,7 +144,7 @@ static void values_are_taken(void **state)
 static void mistakes_are_named(void **state)
 {
 #define DURATION "a duration with units h, m, s, ms, such as 1m30s; from 1ms to 1h"
-#define HEAD "a size in B, KiB, MiB or GiB, such as 64KiB; from 1KiB to 1MiB"
+#define HEAD "a size in B, KiB, MiB or GiB, such as 64KiB; from 1KiB to 512KiB"
     static const struct {
         const char *text;
         int code;
@@ -181,16 +181,16 @@ static void mistakes_are_named(void **state)
         {"limits.head_bytes=KiB", WEIR_EINVAL, "limits.head_bytes: \"KiB\" is not " HEAD},
         {"limits.head_bytes=1 KiB", WEIR_EINVAL, "limits.head_bytes: \"1 KiB\" is not " HEAD},
         {"limits.head_bytes=2MiB", WEIR_ELIMIT,
-         "limits.head_bytes: \"2MiB\" is out of range; it must be from 1KiB to 1MiB"},
+         "limits.head_bytes: \"2MiB\" is out of range; it must be from 1KiB to 512KiB"},
         {"limits.head_bytes=18446744073709551616GiB", WEIR_ELIMIT,
-         "limits.head_bytes: \"18446744073709551616GiB\" is out of range; it must be from 1KiB to 1MiB"},
+         "limits.head_bytes: \"18446744073709551616GiB\" is out of range; it must be from 1KiB to 512KiB"},
         {"limits.memory=1", WEIR_ELIMIT,
          "limits.memory: \"1\" is out of range; it must be at least 1MiB, or 0 for: 25 % of the memory of the "
          "machine or the cgroup"},
         {"limits.fields=ten", WEIR_EINVAL,
-         "limits.fields: \"ten\" is not a whole number; from 8 to 10000"},
+         "limits.fields: \"ten\" is not a whole number; from 8 to 1000"},
         {"limits.fields=99999999999999999999", WEIR_ELIMIT,
-         "limits.fields: \"99999999999999999999\" is out of range; it must be from 8 to 10000"},
+         "limits.fields: \"99999999999999999999\" is out of range; it must be from 8 to 1000"},
         {"timeout_status=500", WEIR_EINVAL, "timeout_status: \"500\" is not 504 or 408"},
         {"half_close=Deny", WEIR_EINVAL, "half_close: \"Deny\" is not deny or allow"},
         {"access_log=", WEIR_EINVAL,
@@ -284,11 +284,11 @@ static void contradictions_are_refused(void **state)
 
     (void)state;
     gw_settings_init(&s);
-    assert_int_equal(gw_settings_set(&s, weir_str("forward.slow_bytes=2MiB"), NULL), 0);
+    assert_int_equal(gw_settings_set(&s, weir_str("forward.fast_bytes=16KiB"), NULL), 0);
     assert_int_equal(gw_settings_check(&s, &problem), WEIR_EINVAL);
     assert_string_equal(
         problem.text,
-        "forward.slow_bytes (2MiB) must not be larger than forward.fast_bytes (1MiB)");
+        "forward.slow_bytes (32KiB) must not be larger than forward.fast_bytes (16KiB)");
     gw_settings_init(&s);
     assert_int_equal(gw_settings_set(&s, weir_str("forward.stall_slow=9ms"), NULL), 0);
     assert_int_equal(gw_settings_check(&s, &problem), WEIR_EINVAL);
