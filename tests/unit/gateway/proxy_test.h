@@ -190,6 +190,11 @@ static inline void pass(struct passage *passage)
         struct upstream *upstream = &passage->upstreams[i];
 
         upstream->taken = upstream->put = upstream->closed = 0;
+        upstream->opts.limits = (struct weir__limits){
+            .first_byte_ms = passage->client.first_byte_ms,
+            .read_gap_ms = passage->client.idle_timeout_ms,
+            .write_stall_ms = passage->client.idle_timeout_ms,
+        };
         assert_int_equal(weir__memory_create(scene_loop, &upstream->opts, &upstream->memory), 0);
         assert_int_equal(weir__memory_script(upstream->memory, upstream->steps, upstream->count),
                          0);
