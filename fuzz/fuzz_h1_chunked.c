@@ -125,7 +125,7 @@ static void claim_oracle_agrees(const uint8_t *data, size_t size, const struct d
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct decoded whole, other;
-    struct weir__field fields[32];
+    struct weir_field fields[32];
     size_t count;
 
     whole.payload = malloc(size + 1);

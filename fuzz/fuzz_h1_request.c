@@ -44,7 +44,7 @@ static void claim_same_in_pieces(const uint8_t *data, size_t size, int expected,
 static void claim_round_trip(const struct weir__h1_head *head)
 {
     static uint8_t bytes[65536];
-    static struct weir__field fields[FIELDS];
+    static struct weir_field fields[FIELDS];
     struct weir__h1_out out = {.data = bytes, .cap = sizeof(bytes)};
     struct weir__h1_head again = {.fields = fields, .field_cap = FIELDS};
     int status;
@@ -66,7 +66,7 @@ static void claim_round_trip(const struct weir__h1_head *head)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct weir__field fields[FIELDS];
+    static struct weir_field fields[FIELDS];
     struct weir__h1_scan scan = {0};
     struct weir__h1_head head = {.fields = fields, .field_cap = FIELDS};
     size_t len = 0;

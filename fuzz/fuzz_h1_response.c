@@ -40,7 +40,7 @@ static void claim_same_in_pieces(const uint8_t *data, size_t size, int expected,
 static void claim_round_trip(const struct weir__h1_head *head, const char *method)
 {
     static uint8_t bytes[131072];
-    static struct weir__field fields[FIELDS];
+    static struct weir_field fields[FIELDS];
     struct weir__h1_out out = {.data = bytes, .cap = sizeof(bytes)};
     struct weir__h1_head again = {.fields = fields, .field_cap = FIELDS};
 
@@ -60,7 +60,7 @@ static void claim_round_trip(const struct weir__h1_head *head, const char *metho
 
 static void run_head(struct weir_view all, const char *method)
 {
-    static struct weir__field fields[FIELDS];
+    static struct weir_field fields[FIELDS];
     struct weir__h1_head head = {.fields = fields, .field_cap = FIELDS};
 
     if (weir__h1_parse_response(all, &limits, weir_str(method), &head) != 0) {
@@ -79,7 +79,7 @@ static void run_head(struct weir_view all, const char *method)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static struct weir__field fields[FIELDS];
+    static struct weir_field fields[FIELDS];
     struct weir__h1_scan scan = {0};
     size_t len = 0;
     size_t count = 0;

@@ -123,8 +123,7 @@ int weir__h1_compose_field_u64(struct weir__h1_out *out, struct weir_view name, 
                                   weir_bytes(digits, weir__h1_compose_u64(digits, value)));
 }
 
-int weir__h1_compose_fields(struct weir__h1_out *out, const struct weir__field *fields,
-                            size_t count)
+int weir__h1_compose_fields(struct weir__h1_out *out, const struct weir_field *fields, size_t count)
 {
     size_t len = out->len;
 

@@ -2,7 +2,7 @@
 #ifndef WEIR_H1_COMPOSE_H
 #define WEIR_H1_COMPOSE_H
 
-#include "http/field.h"
+#include <weir/fields.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -35,7 +35,7 @@ WEIR_NODISCARD int weir__h1_compose_field(struct weir__h1_out *out, struct weir_
 WEIR_NODISCARD int weir__h1_compose_field_u64(struct weir__h1_out *out, struct weir_view name,
                                               uint64_t value);
 WEIR_NODISCARD int weir__h1_compose_fields(struct weir__h1_out *out,
-                                           const struct weir__field *fields, size_t count);
+                                           const struct weir_field *fields, size_t count);
 /* The blank line. */
 WEIR_NODISCARD int weir__h1_compose_end(struct weir__h1_out *out);
 

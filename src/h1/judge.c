@@ -35,7 +35,7 @@ static int on_url(llhttp_t *parser, const char *at, size_t len)
 static int on_field(llhttp_t *parser, const char *at, size_t len)
 {
     struct witness *witness = parser->data;
-    const struct weir__field *field = &witness->head->fields[witness->fields];
+    const struct weir_field *field = &witness->head->fields[witness->fields];
 
     if (witness->value_is_due || witness->fields == witness->head->field_count ||
         !is_same(field->name, at, len)) {
@@ -93,7 +93,7 @@ static llhttp_errno_t run_split(llhttp_t *parser, struct weir_view bytes,
     llhttp_errno_t r = HPE_OK;
 
     for (size_t i = 0; i < head->field_count && r == HPE_OK; i++) {
-        const struct weir__field *field = &head->fields[i];
+        const struct weir_field *field = &head->fields[i];
         const uint8_t *value_end = field->value.data + field->value.len;
 
         r = run(parser, at, field->name.data + field->name.len + 1);

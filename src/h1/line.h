@@ -3,7 +3,7 @@
 #define WEIR_H1_LINE_H
 
 #include "h1/scan.h"
-#include "http/field.h"
+#include <weir/fields.h>
 
 #include <weir/err.h>
 #include <weir/view.h>
@@ -16,7 +16,7 @@
  * WEIR_EPROTO; *at moves only with 0.
  */
 static inline int weir__h1_take_field(const uint8_t **at, const uint8_t *end,
-                                      struct weir__field *ret)
+                                      struct weir_field *ret)
 {
     const uint8_t *name = *at;
     const uint8_t *p = name;

@@ -92,7 +92,7 @@ static void read_te(struct reading *reading, struct weir_view value)
 }
 
 /* Whether a tab stands between the colon and the value, or after it. */
-static bool has_tab_around(const struct weir__field *field)
+static bool has_tab_around(const struct weir_field *field)
 {
     const uint8_t *p = field->name.data + field->name.len + 1;
 
@@ -110,7 +110,7 @@ static bool has_tab_around(const struct weir__field *field)
 }
 
 /* The few fields that a connection acts on. */
-static int read_field(struct reading *reading, const struct weir__field *field)
+static int read_field(struct reading *reading, const struct weir_field *field)
 {
     struct weir_view name = field->name;
     struct weir_view value = field->value;
@@ -166,7 +166,7 @@ static int read_fields(const uint8_t *at, const uint8_t *end, size_t limit,
     size_t count = 0;
 
     while (end - at != 2 || at[0] != '\r' || at[1] != '\n') {
-        struct weir__field field;
+        struct weir_field field;
         int r = weir__h1_take_field(&at, end, &field);
 
         if (r < 0) {
@@ -444,7 +444,7 @@ static bool is_barred_from_trailers(struct weir_view name)
     return false;
 }
 
-int weir__h1_parse_trailers(struct weir_view raw, struct weir__field *fields, size_t cap,
+int weir__h1_parse_trailers(struct weir_view raw, struct weir_field *fields, size_t cap,
                             size_t *ret_count)
 {
     const uint8_t *at = raw.data;
@@ -452,7 +452,7 @@ int weir__h1_parse_trailers(struct weir_view raw, struct weir__field *fields, si
     size_t count = 0;
 
     while (at < end) {
-        struct weir__field field;
+        struct weir_field field;
         int r = weir__h1_take_field(&at, end, &field);
 
         if (r < 0) {

@@ -3,7 +3,7 @@
 #define WEIR_H1_PARSE_H
 
 #include "h1/scan.h"
-#include "http/field.h"
+#include <weir/fields.h>
 
 #include <weir/export.h>
 #include <weir/view.h>
@@ -29,10 +29,10 @@ struct weir__h1_head {
     struct weir_view method; /* request */
     struct weir_view
         target; /* request: origin-, absolute-, authority- or asterisk-form, as received */
-    struct weir_view reason;    /* response: may be empty */
-    int status;                 /* response: 100 ... 599 */
-    int minor;                  /* HTTP/1.minor: 0 or 1 */
-    struct weir__field *fields; /* set by the caller, filled by the call */
+    struct weir_view reason;   /* response: may be empty */
+    int status;                /* response: 100 ... 599 */
+    int minor;                 /* HTTP/1.minor: 0 or 1 */
+    struct weir_field *fields; /* set by the caller, filled by the call */
     size_t field_count;
     size_t field_cap; /* set by the caller */
     enum weir__h1_framing framing;
@@ -83,7 +83,7 @@ WEIR_NODISCARD int weir__h1_parse_response(struct weir_view head_bytes,
  *
  * Returns 0, or WEIR_EPROTO, WEIR_ELIMIT (more than `cap` fields). Context: any thread.
  */
-WEIR_NODISCARD int weir__h1_parse_trailers(struct weir_view raw, struct weir__field *fields,
+WEIR_NODISCARD int weir__h1_parse_trailers(struct weir_view raw, struct weir_field *fields,
                                            size_t cap, size_t *ret_count);
 
 #endif

@@ -27,7 +27,7 @@ static void heads_are_written(void **state)
 {
     static const char expected[] =
         "HTTP/1.1 404 Not Found\r\nA: b\r\nContent-Length: 0\r\nE: \r\n\r\n";
-    struct weir__field fields[] = {{weir_str("A"), weir_str("b")}};
+    struct weir_field fields[] = {{weir_str("A"), weir_str("b")}};
     size_t cap;
 
     (void)state;

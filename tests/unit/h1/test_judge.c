@@ -9,7 +9,7 @@
 
 #include "h1/judge.h"
 
-static struct weir__field fields[3];
+static struct weir_field fields[3];
 static struct weir__h1_head head;
 static struct weir__h1_facts facts;
 static const char text[] = "PUT /a HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nE:\r\n\r\n";
@@ -22,9 +22,9 @@ static struct weir_view part(size_t at, size_t len)
 /* The truth about `text`. */
 static void reset(void)
 {
-    fields[0] = (struct weir__field){part(17, 4), part(23, 1)};
-    fields[1] = (struct weir__field){part(26, 14), part(42, 2)};
-    fields[2] = (struct weir__field){part(46, 1), part(48, 0)};
+    fields[0] = (struct weir_field){part(17, 4), part(23, 1)};
+    fields[1] = (struct weir_field){part(26, 14), part(42, 2)};
+    fields[2] = (struct weir_field){part(46, 1), part(48, 0)};
     head = (struct weir__h1_head){
         .target = part(4, 2), .minor = 1, .fields = fields, .field_count = 3, .field_cap = 3};
     facts = (struct weir__h1_facts){.has_length = true, .length = 12};

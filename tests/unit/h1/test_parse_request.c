@@ -15,7 +15,7 @@
 #include <stdio.h>
 
 static const struct weir__h1_limits limits = {8192, 32768, 100};
-static struct weir__field fields[101];
+static struct weir_field fields[101];
 static struct weir__h1_head head;
 
 /* 0 and `head`, or the status. As the connection does it: scan, then parse; each split must give the same. */
@@ -456,7 +456,7 @@ static void connection_options(void **state)
 static void bounds(void **state)
 {
     static char text[40000];
-    struct weir__field few[2];
+    struct weir_field few[2];
     struct weir__h1_head small = {.fields = few, .field_cap = 2};
     int status = 0;
     size_t at;

@@ -15,7 +15,7 @@
 #include <stdio.h>
 
 static const struct weir__h1_limits limits = {0, 65536, 200};
-static struct weir__field fields[200];
+static struct weir_field fields[200];
 static struct weir__h1_head head;
 
 static int parse_for(const char *method, const char *text)
@@ -207,7 +207,7 @@ static void bounds(void **state)
 
 static void trailers(void **state)
 {
-    struct weir__field got[2];
+    struct weir_field got[2];
     size_t count = 9;
 
     (void)state;
