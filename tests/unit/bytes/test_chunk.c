@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <weir/err.h>
+
 #include "base/alloc.h"
 #include "bytes/budget.h"
 #include "bytes/chunk.h"
@@ -179,9 +181,12 @@ static void over_the_budget_nothing_is_made(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(slices_keep_their_buffer), cmocka_unit_test(credit_returns_once),
-        cmocka_unit_test(wrapped_memory_is_let_go_once), cmocka_unit_test(another_thread_may_drop),
-        cmocka_unit_test(a_pool_keeps_little), cmocka_unit_test(over_the_budget_nothing_is_made),
+        cmocka_unit_test(slices_keep_their_buffer),
+        cmocka_unit_test(credit_returns_once),
+        cmocka_unit_test(wrapped_memory_is_let_go_once),
+        cmocka_unit_test(another_thread_may_drop),
+        cmocka_unit_test(a_pool_keeps_little),
+        cmocka_unit_test(over_the_budget_nothing_is_made),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,10 +91,12 @@ static inline void *peer_accept(void *arg)
     return NULL;
 }
 
-static inline void peer_start(struct peer *peer, void (*script)(struct peer *peer, int fd, int number))
+static inline void peer_start(struct peer *peer,
+                              void (*script)(struct peer *peer, int fd, int number))
 {
     *peer = (struct peer){.script = script};
-    assert_int_equal(weir__listen(weir_str("127.0.0.1"), 0, 64, false, &peer->listener, &peer->port, NULL), 0);
+    assert_int_equal(
+        weir__listen(weir_str("127.0.0.1"), 0, 64, false, &peer->listener, &peer->port, NULL), 0);
     /* The acceptor blocks. */
     assert_int_equal(fcntl(peer->listener, F_SETFL, 0), 0);
     assert_int_equal(pthread_create(&peer->acceptor, NULL, peer_accept, peer), 0);

@@ -20,7 +20,8 @@ static void send_mega_chunk(struct peer *peer, int fd, int number)
     for (size_t i = 0; i < CHUNK; i++) {
         bytes[i] = pattern(i);
     }
-    if (!peer_head(fd) || !peer_say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7a1200\r\n")) {
+    if (!peer_head(fd) ||
+        !peer_say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7a1200\r\n")) {
         return;
     }
     while (at < CHUNK && peer_send(fd, bytes + at, CHUNK - at < 16384 ? CHUNK - at : 16384)) {
@@ -67,7 +68,7 @@ static void take_mega_chunk(struct visit *visit)
             uint64_t before = received(exchange);
 
             assert_int_equal(weir_sleep(weir_after_ms(100)), 0);
-            assert_true(received(exchange) == before); /* nobody asked */
+            assert_true(received(exchange) == before);           /* nobody asked */
             assert_true(atomic_load(&visit->peer.sent) < CHUNK); /* and the sender felt it */
         }
     }
@@ -90,8 +91,10 @@ static const struct answer {
     bool by_close; /* its end is the connection's: a FIN at any place of the body is a good one */
 } answers[] = {
     {"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhelloworld", 10, false},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5;x=y\r\nworld\r\n0\r\n\r\n", 10, false},
-    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nhelloworld\r\n0\r\nX-T: 1\r\n\r\n", 10, false},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5;x=y\r\nworld\r\n0\r\n\r\n",
+     10, false},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nhelloworld\r\n0\r\nX-T: 1\r\n\r\n",
+     10, false},
     {"HTTP/1.1 200 OK\r\n\r\nhelloworld", 10, true},
 };
 
@@ -135,7 +138,8 @@ static void take_cut(struct visit *visit)
     }
     r = read_rest(exchange, &bytes);
     if (cut->at == len && !(cut->answer->by_close && cut->reset)) {
-        assert_true(r == 0 || (cut->reset && r == WEIR_ERESET)); /* a reset may overtake what came before it */
+        assert_true(r == 0 || (cut->reset &&
+                               r == WEIR_ERESET)); /* a reset may overtake what came before it */
         assert_true(r < 0 || bytes == cut->answer->body);
     } else if (cut->answer->by_close && !cut->reset) {
         assert_int_equal(r, 0);
@@ -292,10 +296,14 @@ static void dial_the_deaf(struct visit *visit)
 static void each_clock_runs(void **state)
 {
     (void)state;
-    visit_with(&(struct weir_client_opts){.dial_timeout_ms = SHORT_MS}, answer_nothing, dial_the_deaf, NULL);
-    visit_with(&(struct weir_client_opts){.head_timeout_ms = SHORT_MS}, answer_nothing, no_head_comes, NULL);
-    visit_with(&(struct weir_client_opts){.first_byte_ms = SHORT_MS}, answer_head, no_body_comes, NULL);
-    visit_with(&(struct weir_client_opts){.idle_timeout_ms = SHORT_MS}, answer_half, no_body_comes, NULL);
+    visit_with(&(struct weir_client_opts){.dial_timeout_ms = SHORT_MS}, answer_nothing,
+               dial_the_deaf, NULL);
+    visit_with(&(struct weir_client_opts){.head_timeout_ms = SHORT_MS}, answer_nothing,
+               no_head_comes, NULL);
+    visit_with(&(struct weir_client_opts){.first_byte_ms = SHORT_MS}, answer_head, no_body_comes,
+               NULL);
+    visit_with(&(struct weir_client_opts){.idle_timeout_ms = SHORT_MS}, answer_half, no_body_comes,
+               NULL);
 }
 
 int main(void)
