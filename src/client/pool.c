@@ -25,7 +25,8 @@ struct pool {
 static void conn_free(struct weir__client_conn *conn)
 {
     weir__timer_remove(&conn->wire.tcp.loop->timers, &conn->timer);
-    weir__h1_wire_finish(&conn->wire, false);
+    /* A request that was cut short: its end must overtake what the peer has not read of it. */
+    weir__h1_wire_finish(&conn->wire, !conn->wire.out_ended);
     weir__origin_leave(conn->origin);
     weir_free(conn);
 }

@@ -79,5 +79,10 @@ void weir__h1_client_leave(struct weir__stream *stream)
     struct weir__h1_wire *wire = (struct weir__h1_wire *)stream;
 
     wire->keep = false;
-    weir__tcp_close(&wire->tcp);
+    if (wire->out_ended) {
+        weir__tcp_close(&wire->tcp);
+    } else {
+        /* Behind a body that nobody reads a FIN would not be seen. */
+        weir__tcp_reset(&wire->tcp);
+    }
 }

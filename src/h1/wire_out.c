@@ -594,7 +594,9 @@ void weir__h1_out_abort(struct weir__stream *stream, enum weir_reason reason)
         weir__stream_writable(stream);
         return;
     }
-    if (wire->out_framing == WEIR__H1_UNTIL_CLOSE || wire->out_framing == WEIR__H1_NO_BODY) {
+    if (wire->is_client || wire->out_framing == WEIR__H1_UNTIL_CLOSE ||
+        wire->out_framing == WEIR__H1_NO_BODY) {
+        /* A FIN would be taken for the end, or, behind a request body that nobody reads, not be seen. */
         weir__tcp_reset(&wire->tcp);
     } else {
         weir__tcp_close(&wire->tcp);
