@@ -35,7 +35,8 @@ static int echo(struct weir_req *req)
     int r = weir_stream_begin(req, 200, NULL, WEIR_LENGTH_UNKNOWN, &out);
 
     if (r == 0) {
-        r = weir_pipe(weir_req_body(req), out, &(struct weir_pipe_opts){.keep_sink_open = true}, NULL);
+        r = weir_pipe(weir_req_body(req), out, &(struct weir_pipe_opts){.keep_sink_open = true},
+                      NULL);
     }
     if (r == 0) {
         r = weir_fields_create(&trailers);
@@ -231,8 +232,9 @@ static void send_and_compare(struct scene *scene)
     }
     assert_int_equal(r, 0);
     assert_true(total == BODY);
-    assert_true(weir_view_equal(weir_fields_get(weir_exchange_trailers(exchange), weir_str("x-trailer")),
-                                weir_str("done")));
+    assert_true(
+        weir_view_equal(weir_fields_get(weir_exchange_trailers(exchange), weir_str("x-trailer")),
+                        weir_str("done")));
     assert_int_equal(weir_scope_join(scope, weir_after_ms(5000)), 0);
     weir_scope_close(scope);
     weir_exchange_destroy(exchange);
@@ -255,7 +257,8 @@ static void upload_to_who_sips(struct scene *scene)
 
     assert_int_equal(ask(scene, "POST", "/sip", true, &exchange), 0);
     for (int i = 0; i < 4000 && r == 0; i++) {
-        r = weir_emit_bytes(weir_exchange_sink(exchange), weir_bytes(piece, sizeof(piece)), weir_after_ms(300));
+        r = weir_emit_bytes(weir_exchange_sink(exchange), weir_bytes(piece, sizeof(piece)),
+                            weir_after_ms(300));
     }
     assert_int_equal(r, WEIR_ETIMEDOUT); /* it does not take what its handler does not read */
     weir_exchange_traffic(exchange, &traffic);
