@@ -251,17 +251,17 @@ def test_many_leave_at_once(rig):
         client.reset() if number % 2 else client.close()
     harness.wait_until(lambda: all(conn.gone for conn in upstream.connections), 3,
                        "all upstream connections to end")
-    harness.wait_until(lambda: gate.fds() <= fds + 24, 3, "the descriptors to be closed")
+    harness.wait_until(lambda: gate.fds() <= fds + 8, 3, "the descriptors to be closed")
     assert gate.cpu_share(0.5) < 0.3
 
 
 def test_client_that_left_between_requests_costs_nothing(rig):
     upstream = rig.upstream(harness.answering(wire.build_response(200, body=b"ok")))
-    gate = rig.gateway(upstream)
+    gate = rig.gateway(upstream, threads=2, settings={"upstream.keepalive": 2})   # at most 4 stay open
     fds = gate.fds()
     for number in range(50):
         client = harness.Client(gate.port)
         client.request("GET", "/x")
         assert client.read_response().status == 200
         client.reset() if number % 2 else client.close()
-    harness.wait_until(lambda: gate.fds() <= fds + 24, 3, "the descriptors to be closed")
+    harness.wait_until(lambda: gate.fds() <= fds + 6, 3, "the descriptors to be closed")
