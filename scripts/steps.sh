@@ -37,6 +37,7 @@ limit() {
     rc=$?
     trap - TERM
     [ $rc -ne 124 ] || echo "time limit of $seconds s reached"
+    [ $rc -le 128 ] || echo "$1 ended by signal $((rc - 128))"
     return $rc
 }
 
