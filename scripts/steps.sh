@@ -4,7 +4,7 @@
 # A step reports with `counted`, and fails by its exit status. Set by ./check: $step, $counts, $reports.
 
 plain_steps=(layers banned words format headers release symbols docs e2e asan e2e-asan corpus)
-slow_steps=(tsan valgrind failalloc clang-release gcc-asan fuzz demo)
+slow_steps=(tsan e2e-tsan valgrind failalloc clang-release gcc-asan fuzz demo)
 
 # counted PASSED FAILED [NOTE]: adds to what the step has counted.
 counted() {
@@ -37,6 +37,7 @@ limit() {
     rc=$?
     trap - TERM
     [ $rc -ne 124 ] || echo "time limit of $seconds s reached"
+    [ $rc -le 128 ] || echo "$1 ended by signal $((rc - 128))"
     return $rc
 }
 
@@ -250,6 +251,12 @@ step_corpus() {
 # --- what --all adds ---
 
 step_tsan() { sanitized tsan units tsan --no-suite failalloc --timeout-multiplier 4; }
+
+# Without what is a matter of bytes, not of threads, and without crowds that its slowness stretches.
+step_e2e_tsan() {
+    sanitized tsan end_to_end tsan -m 'not slow' \
+        -k 'not test_vectors and not many_slow and not 500_clients and not storm'
+}
 
 step_valgrind() {
     build debug || return 1
