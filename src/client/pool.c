@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "bytes/chunk.h"
+#include "h1/wire_out.h"
 #include "net/dial.h"
 
 #include <errno.h>
@@ -147,7 +148,8 @@ static int open_take(struct weir_client *client, struct weir__origin *origin, in
         close(fd);
         return WEIR_ENOMEM;
     }
-    r = weir__h1_wire_init_take(&conn->wire, weir__loop_current(), fd, &client->pace);
+    weir__h1_out_init(&conn->wire);
+    r = weir__tcp_init_take(&conn->wire.tcp, weir__loop_current(), fd, &client->pace);
     if (r < 0) {
         weir_free(conn);
         return r;

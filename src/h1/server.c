@@ -471,7 +471,9 @@ int weir__h1_serve_take(struct weir__serve_loop *serve_loop, int fd)
         close(fd);
         return WEIR_ENOMEM;
     }
-    r = weir__h1_wire_init_take(&conn->wire, serve_loop->loop, fd, &serve_loop->serve->pace);
+    weir__h1_out_init(&conn->wire);
+    r = weir__tcp_init_accepted_take(&conn->wire.tcp, serve_loop->loop, fd,
+                                     &serve_loop->serve->pace);
     if (r < 0) {
         weir_free(conn);
         return r;
@@ -484,5 +486,8 @@ int weir__h1_serve_take(struct weir__serve_loop *serve_loop, int fd)
     conn->state = IDLE;
     weir__connection_add(serve_loop, &conn->connection);
     set_timer(conn, serve_loop->serve->opts.head_timeout_ms);
+    /* Most clients have sent their request by now: why wait to be told? */
+    conn->wire.tcp.watch.ready |= WEIR__CAN_READ;
+    process(conn);
     return 0;
 }

@@ -15,13 +15,6 @@
 #define MAX_TRAILERS 100
 #define LEND_BYTES 65536 /* less than that is not worth a pipe */
 
-int weir__h1_wire_init_take(struct weir__h1_wire *wire, struct weir__loop *loop, int fd,
-                            const struct weir__pace *pace)
-{
-    weir__h1_out_init(wire);
-    return weir__tcp_init_take(&wire->tcp, loop, fd, pace);
-}
-
 void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *limits)
 {
     weir__stream_init(&wire->stream, &weir__h1_ops, wire->tcp.loop, limits);
@@ -64,6 +57,9 @@ void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing
     wire->in_done = framing == WEIR__H1_NO_BODY || (framing == WEIR__H1_LENGTH && length == 0);
     if (framing == WEIR__H1_CHUNKED) {
         weir__h1_chunked_init(&wire->at.decoder);
+    }
+    if (!wire->in_done) {
+        weir__tcp_hold(&wire->tcp);
     }
 }
 

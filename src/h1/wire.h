@@ -45,9 +45,6 @@ struct weir__h1_wire {
 
 extern const struct weir__proto_ops weir__h1_ops;
 
-/* Takes a connected descriptor; it is closed on failure. Returns 0, WEIR_ENOMEM, WEIR_EIO. */
-int weir__h1_wire_init_take(struct weir__h1_wire *wire, struct weir__loop *loop, int fd,
-                            const struct weir__pace *pace);
 /* Makes it ready for the next message: the stream anew, the connection and unread bytes kept. */
 void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *limits);
 /* Ends the present message: frees what belongs to it. */

@@ -81,6 +81,13 @@ void weir__tcp_begin_small(int fd)
     }
 }
 
+void weir__tcp_hold(struct weir__tcp *tcp)
+{
+    if (!tcp->held && !tcp->grown) {
+        set_held(tcp, true);
+    }
+}
+
 void weir__tcp_let_grow(struct weir__tcp *tcp)
 {
     if (tcp->held) {
@@ -89,10 +96,17 @@ void weir__tcp_let_grow(struct weir__tcp *tcp)
     }
 }
 
-int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
-                        const struct weir__pace *pace)
+void weir__tcp_prepare_listener(int fd, const struct weir__pace *pace)
 {
     int one = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &pace->slow_bytes, sizeof(pace->slow_bytes));
+}
+
+int weir__tcp_init_accepted_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
+                                 const struct weir__pace *pace)
+{
     int r;
 
     *tcp = (struct weir__tcp){.loop = loop, .pace = pace != NULL ? pace : &weir__pace_default};
@@ -102,11 +116,19 @@ int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
         close(fd);
         return r;
     }
-    /* Not a TCP socket in some tests: then these do nothing. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    set_lowat(tcp, tcp->pace->slow_bytes);
-    set_held(tcp, true);
     return 0;
+}
+
+int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
+                        const struct weir__pace *pace)
+{
+    int r = weir__tcp_init_accepted_take(tcp, loop, fd, pace);
+
+    if (r == 0) {
+        weir__tcp_prepare_listener(fd, tcp->pace); /* what an accepted one inherits */
+        weir__tcp_hold(tcp);
+    }
+    return r;
 }
 
 void weir__tcp_close(struct weir__tcp *tcp)

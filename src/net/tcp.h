@@ -50,8 +50,16 @@ void weir__tcp_let_grow(struct weir__tcp *tcp);
 /* Before connect(): the peer may at first send some 40 KiB ahead, instead of 100, until the receive buffer may grow. */
 void weir__tcp_begin_small(int fd);
 
+/* The receive buffer keeps its size until something lets it grow. */
+void weir__tcp_hold(struct weir__tcp *tcp);
+
+/* What the sockets that are accepted from a listening one inherit, and so need not be told one by one. */
+void weir__tcp_prepare_listener(int fd, const struct weir__pace *pace);
+
 /* Takes a connected, non-blocking descriptor; it is closed when this fails. `pace` NULL: the default; borrowed.
- * Returns 0, WEIR_ENOMEM, WEIR_EIO. */
+ * The first: from a prepared listener, not held. The second: any other, held. Returns 0, WEIR_ENOMEM, WEIR_EIO. */
+int weir__tcp_init_accepted_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
+                                 const struct weir__pace *pace);
 int weir__tcp_init_take(struct weir__tcp *tcp, struct weir__loop *loop, int fd,
                         const struct weir__pace *pace);
 void weir__tcp_close(struct weir__tcp *tcp);

@@ -3,6 +3,7 @@
 clients, access-log readers, and what /proc tells. Ports are always 0; nothing sleeps where it
 can wait for an event, and every wait has a deadline that `SLOW` stretches for sanitizer builds."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -183,6 +184,14 @@ class Program:
     def fds(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def links(self, kind):
+        """How many of its descriptors are of a kind, as /proc calls it."""
+        folder, found = f"/proc/{self.pid}/fd", 0
+        for fd in os.listdir(folder):
+            with contextlib.suppress(OSError):
+                found += kind in os.readlink(f"{folder}/{fd}")
+        return found
+
     def cpu(self):
         """Seconds of CPU, user and system."""
         fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -209,7 +218,12 @@ def gateway(to_port, *args, settings=None, keys=None, threads=None, **kw):
         argv += ["--keys", str(keys)]
     for key, value in (settings or {}).items():
         argv += ["--set", f"{key}={value}"]
-    return Program(*argv, *args, **kw)
+    program = Program(*argv, *args, **kw)
+    # It listens before its loops exist: each of them opens two eventfds, one more tells them to stop.
+    loops = threads if threads is not None else os.cpu_count()
+    wait_until(lambda: not program.is_alive() or program.links("eventfd") >= 1 + 2 * loops, 5,
+               "the threads")
+    return program
 
 
 def sockets_to(port, state):
