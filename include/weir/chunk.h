@@ -70,7 +70,8 @@ WEIR_API uint8_t *weir_chunk_data(struct weir_chunk *chunk);
 
 /**
  * Returns the chunk's credit to the peer now, although the bytes are kept: for an application that collects bodies
- * in memory of its own accounting. Without it a body held back is a window held back. Idempotent.
+ * in memory of its own accounting. Without it a body held back is a window held back. On a slice it is that of the
+ * chunk it was cut from. Idempotent.
  * Context: the stream's loop.  Since: 0.1.
  */
 WEIR_API void weir_chunk_detach(struct weir_chunk *chunk);

@@ -33,8 +33,9 @@ struct weir_server_opts {
     uint64_t body_bytes;    /* [none]: 413 */
     size_t max_connections; /* of the process [50,000]: 503 */
     size_t max_streams;     /* of the process [50,000]: 503 */
-    size_t memory_bytes;    /* body bytes held by the process [a quarter of its memory] */
-    bool allow_half_close;  /* a client's FIN after its request does not mean that it has gone */
+    size_t stream_bytes;   /* of one request's body read and not yet released [1 MiB]: reads wait */
+    size_t memory_bytes;   /* body bytes held by the process [a quarter of its memory] */
+    bool allow_half_close; /* a client's FIN after its request does not mean that it has gone */
 
     /* How far ahead of a reader its socket is filled; 0: the default. */
     uint32_t pace_slow_bytes, pace_fast_bytes, pace_fast_chunk,

@@ -38,6 +38,10 @@ struct weir_fields;
  *   WEIR_ECANCELED, WEIR_ETRUNCATED, WEIR_ERESET, WEIR_ECLOSED, WEIR_ESTALLED, WEIR_EPROTO, WEIR_ELIMIT,
  *   WEIR_EBUDGET, WEIR_ENOMEM, WEIR_EIO   final: every later call returns the same.
  *
+ * Of a message body only so many bytes may be read and not yet released (stream_bytes of a server and a client): then
+ * the call waits until some are, and after the body's idle time-out ends with WEIR_EBUDGET. Who collects more detaches
+ * his chunks.
+ *
  * Context: fiber, suspends.  Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_next(struct weir_source *source, int64_t deadline,

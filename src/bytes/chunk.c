@@ -154,6 +154,11 @@ int weir_chunk_create(size_t len, struct weir_chunk **ret)
     return r;
 }
 
+static void slice_parent_drop(void *parent)
+{
+    weir_chunk_unref(parent);
+}
+
 int weir_chunk_copy(struct weir_view bytes, struct weir_chunk **ret)
 {
     int r = weir_chunk_create(bytes.len, ret);
@@ -186,11 +191,6 @@ int weir_chunk_wrap(struct weir_view bytes, void (*release)(void *arg), void *ar
     return 0;
 }
 
-static void slice_parent_drop(void *parent)
-{
-    weir_chunk_unref(parent);
-}
-
 int weir_chunk_slice(struct weir_chunk *chunk, size_t offset, size_t len, struct weir_chunk **ret)
 {
     int r;
@@ -214,15 +214,23 @@ struct weir_chunk *weir_chunk_ref(struct weir_chunk *chunk)
     return chunk;
 }
 
-void weir_chunk_detach(struct weir_chunk *chunk)
+static void return_credit(struct weir_chunk *chunk)
 {
-    weir_check(chunk, CHUNK_MAGIC);
     if (chunk->credit != NULL) {
         void (*credit)(void *, size_t) = chunk->credit;
 
         chunk->credit = NULL;
         credit(chunk->credit_owner, chunk->credit_bytes);
     }
+}
+
+void weir_chunk_detach(struct weir_chunk *chunk)
+{
+    weir_check(chunk, CHUNK_MAGIC);
+    while (chunk->buffer == NULL && ((struct wrapped *)chunk)->release == slice_parent_drop) {
+        chunk = ((struct wrapped *)chunk)->arg; /* the credit is the parent's */
+    }
+    return_credit(chunk);
 }
 
 struct weir_chunk *weir_chunk_unref(struct weir_chunk *chunk)
@@ -236,7 +244,7 @@ struct weir_chunk *weir_chunk_unref(struct weir_chunk *chunk)
         atomic_fetch_sub_explicit(&chunk->refs, 1, memory_order_acq_rel) != 1) {
         return NULL;
     }
-    weir_chunk_detach(chunk);
+    return_credit(chunk);
     chunk->magic = 0;
     if (chunk->buffer != NULL) {
         buffer_put(chunk->buffer);
@@ -272,6 +280,11 @@ uint8_t *weir_chunk_data(struct weir_chunk *chunk)
 {
     weir_check(chunk, CHUNK_MAGIC);
     return chunk->data;
+}
+
+size_t weir__chunk_footprint(struct weir_chunk *chunk)
+{
+    return chunk->buffer != NULL ? chunk->buffer->capacity : chunk->len;
 }
 
 void weir__chunk_set_len(struct weir_chunk *chunk, size_t len)

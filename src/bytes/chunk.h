@@ -33,6 +33,9 @@ void weir__chunk_set_len(struct weir_chunk *chunk, size_t len);
 /* Drops bytes from the front of a chunk nobody else has seen. */
 void weir__chunk_advance(struct weir_chunk *chunk, size_t bytes);
 
+/* The memory behind it, as far as it is ours: the buffer's whole size. */
+size_t weir__chunk_footprint(struct weir_chunk *chunk);
+
 /* Gives back the buffers that the calling loop's pool keeps. */
 void weir__chunk_pool_trim(void);
 

@@ -25,6 +25,9 @@ static void fill_defaults(struct weir_client_opts *opts)
     } else if (opts->max_idle == WEIR_NO_IDLE) {
         opts->max_idle = 0;
     }
+    if (opts->stream_bytes == 0) {
+        opts->stream_bytes = (size_t)4 << 20;
+    }
     if (opts->head_bytes == 0) {
         opts->head_bytes = 65536;
     }
@@ -67,6 +70,7 @@ int weir_client_create(const struct weir_client_opts *opts, struct weir_client *
         .read_gap_ms = client->opts.idle_timeout_ms,
         .write_stall_ms = client->opts.idle_timeout_ms,
         .head_bytes = client->opts.head_bytes,
+        .held_bytes = client->opts.stream_bytes,
         .head_fields = client->opts.max_fields,
     };
     client->carrier = &weir__pool_carrier;

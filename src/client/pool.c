@@ -9,7 +9,6 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "bytes/chunk.h"
-#include "h1/wire_out.h"
 #include "net/dial.h"
 
 #include <errno.h>
@@ -29,7 +28,7 @@ static void conn_free(struct weir__client_conn *conn)
     /* A request that was cut short: its end must overtake what the peer has not read of it. */
     weir__h1_wire_finish(&conn->wire, !conn->wire.out_ended);
     weir__origin_leave(conn->origin);
-    weir_free(conn);
+    weir__h1_wire_drop(&conn->wire);
 }
 
 static void pool_destroy(struct weir__loop_ext *ext)
@@ -148,10 +147,10 @@ static int open_take(struct weir_client *client, struct weir__origin *origin, in
         close(fd);
         return WEIR_ENOMEM;
     }
-    weir__h1_out_init(&conn->wire);
+    weir__h1_wire_init(&conn->wire);
     r = weir__tcp_init_take(&conn->wire.tcp, weir__loop_current(), fd, &client->pace);
     if (r < 0) {
-        weir_free(conn);
+        weir__h1_wire_drop(&conn->wire);
         return r;
     }
     conn->wire.tcp.watch.on_event = on_event;

@@ -64,7 +64,7 @@ static void destroy(struct server_conn *conn, bool reset)
     weir__h1_wire_finish(&conn->wire, reset);
     weir__connection_remove(&conn->connection);
     weir_free(conn->peer_long);
-    weir_free(conn);
+    weir__h1_wire_drop(&conn->wire);
 }
 
 /* ---- the end of a connection ---- */
@@ -471,11 +471,11 @@ int weir__h1_serve_take(struct weir__serve_loop *serve_loop, int fd)
         close(fd);
         return WEIR_ENOMEM;
     }
-    weir__h1_out_init(&conn->wire);
+    weir__h1_wire_init(&conn->wire);
     r = weir__tcp_init_accepted_take(&conn->wire.tcp, serve_loop->loop, fd,
                                      &serve_loop->serve->pace);
     if (r < 0) {
-        weir_free(conn);
+        weir__h1_wire_drop(&conn->wire);
         return r;
     }
     weir__h1_wire_next(&conn->wire, &serve_loop->serve->limits);

@@ -5,6 +5,7 @@
 
 #include <weir/http.h>
 
+#include "base/alloc.h"
 #include "base/assert.h"
 #include "bytes/chunk.h"
 #include "http/fields.h"
@@ -15,9 +16,38 @@
 #define MAX_TRAILERS 100
 #define LEND_BYTES 65536 /* less than that is not worth a pipe */
 
+static void bytes_released(struct weir__account *account)
+{
+    weir__stream_readable(&weir_list_entry(account, struct weir__h1_wire, account)->stream);
+}
+
+static void free_owner(struct weir__account *account)
+{
+    weir_free(weir_list_entry(account, struct weir__h1_wire, account));
+}
+
+static struct weir__loop *loop_of(struct weir__account *account)
+{
+    return weir_list_entry(account, struct weir__h1_wire, account)->tcp.loop;
+}
+
+static const struct weir__account_ops account_ops = {loop_of, bytes_released, free_owner};
+
+void weir__h1_wire_init(struct weir__h1_wire *wire)
+{
+    weir__h1_out_init(wire);
+    weir__account_init(&wire->account, &account_ops);
+}
+
+void weir__h1_wire_drop(struct weir__h1_wire *wire)
+{
+    weir__account_close(&wire->account);
+}
+
 void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *limits)
 {
     weir__stream_init(&wire->stream, &weir__h1_ops, wire->tcp.loop, limits);
+    wire->stream.account = &wire->account;
     wire->at.scan = (struct weir__h1_scan){0};
     wire->in_framing = WEIR__H1_NO_BODY;
     wire->in_done = true;
@@ -63,6 +93,21 @@ void weir__h1_wire_expect_body(struct weir__h1_wire *wire, enum weir__h1_framing
     }
 }
 
+/* A head's first bytes: read where there is room for many, kept where there is room for them. Most heads are small, and
+ * ten thousand of them that wait for their second half must not hold 16 KiB each. */
+static int fill_first(struct weir__h1_wire *wire)
+{
+    uint8_t *scratch = wire->tcp.loop->scratch;
+    size_t len;
+    int r = weir__tcp_read(&wire->tcp, scratch, WEIR__SCRATCH_BYTES, &len);
+
+    if (r != 1) {
+        return r;
+    }
+    r = weir_chunk_copy(weir_bytes(scratch, len), &wire->in);
+    return r < 0 ? r : 1;
+}
+
 int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap)
 {
     size_t have = wire->in != NULL ? weir_chunk_len(wire->in) : 0;
@@ -76,6 +121,9 @@ int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap)
     if (!(wire->tcp.watch.ready & (WEIR__CAN_READ | WEIR__PEER_GONE))) {
         return WEIR_EAGAIN;
     }
+    if (have == 0) {
+        return fill_first(wire);
+    }
     r = weir__chunk_alloc(
         have + (have < HEAD_READ_BYTES ? HEAD_READ_BYTES - have : HEAD_READ_BYTES), &chunk);
     if (r < 0) {
@@ -87,9 +135,7 @@ int weir__h1_wire_fill(struct weir__h1_wire *wire, size_t cap)
         weir_chunk_unref(chunk);
         return r;
     }
-    if (have > 0) {
-        memcpy(weir_chunk_data(chunk), weir_chunk_data(wire->in), have);
-    }
+    memcpy(weir_chunk_data(chunk), weir_chunk_data(wire->in), have);
     weir__chunk_set_len(chunk, have + len);
     weir_chunk_unref(wire->in);
     wire->in = chunk;
@@ -330,6 +376,9 @@ static int read_body(struct weir__stream *stream, size_t max, struct weir_chunk 
     }
     if (wire->in_done) {
         return 0;
+    }
+    if (weir__stream_holds_too_much(stream)) {
+        return WEIR_EAGAIN;
     }
     switch (wire->in_framing) {
     case WEIR__H1_LENGTH:

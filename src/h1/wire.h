@@ -2,6 +2,7 @@
 #ifndef WEIR_H1_WIRE_H
 #define WEIR_H1_WIRE_H
 
+#include "bytes/account.h"
 #include "h1/chunked.h"
 #include "h1/parse.h"
 #include "http/stream.h"
@@ -17,6 +18,7 @@
 struct weir__h1_wire {
     struct weir__stream stream;
     struct weir__tcp tcp;
+    struct weir__account account; /* what others hold of the bodies that came in */
 
     struct weir_chunk *in; /* read, not yet consumed; NULL: none */
     union {
@@ -36,15 +38,18 @@ struct weir__h1_wire {
     bool minor_0; /* the peer speaks HTTP/1.0 */
     bool keep;    /* the connection may carry another message after this one */
     struct weir_chunk *pending, *large, *tail;
-    uint32_t pending_room;
+    uint32_t pending_room, large_at;
     uint64_t received_before, sent_before; /* by earlier messages of this connection */
     uint64_t chunk_left;                   /* of an HTTP chunk whose size line is queued already */
-    size_t large_at;
     struct weir__flush flush;
 };
 
 extern const struct weir__proto_ops weir__h1_ops;
 
+/* The wire is the first member of a block of weir_alloc0() that its owner is; weir__h1_wire_drop() frees that block, or
+ * leaves it to the last chunk that was read from it. */
+void weir__h1_wire_init(struct weir__h1_wire *wire);
+void weir__h1_wire_drop(struct weir__h1_wire *wire);
 /* Makes it ready for the next message: the stream anew, the connection and unread bytes kept. */
 void weir__h1_wire_next(struct weir__h1_wire *wire, const struct weir__limits *limits);
 /* Ends the present message: frees what belongs to it. */

@@ -17,6 +17,7 @@
  * source, the outgoing one as a sink, who waits, what the stall clock says, declared lengths and limits. The wire's
  * half is struct weir__proto_ops: it never waits. It answers WEIR_EAGAIN, and calls up when that may have changed.
  */
+struct weir__account;
 struct weir__stream;
 
 /* What a wire is asked to send first. */
@@ -93,6 +94,7 @@ struct weir__limits {
     int64_t write_stall_ms; /* then the peer counts as gone */
     uint64_t min_rate;      /* bytes/s over 30 s of being the cause; each direction by itself */
     size_t head_bytes, head_fields; /* a client's: of a response */
+    size_t held_bytes; /* of one incoming body that may be read and not released; 0: no bound */
 };
 
 /* What one direction's peer was given in patience: only waiting for it counts. */
@@ -107,6 +109,7 @@ struct weir__stream {
     const struct weir__proto_ops *ops;
     struct weir__loop *loop;
     const struct weir__limits *limits;
+    struct weir__account *account; /* of the incoming body's chunks; NULL: the wire has its own */
     struct weir__fiber *reader, *writer; /* waiting in body / out */
     struct weir_source body;
     struct weir_sink out;
@@ -138,6 +141,10 @@ void weir__stream_finish(struct weir__stream *stream);
 
 /* Queues the head and opens the outgoing body. Returns 0 or an error. */
 int weir__stream_begin(struct weir__stream *stream, const struct weir__head *head);
+
+/* Whether whoever reads the body must let go of something before read() may hand out more than its end; the account's
+ * release has to be followed by weir__stream_readable(). */
+bool weir__stream_holds_too_much(struct weir__stream *stream);
 
 /* ---- what a wire calls up ---- */
 void weir__stream_readable(struct weir__stream *stream);

@@ -4,6 +4,8 @@
 
 #include <weir/http.h>
 
+#include "bytes/account.h"
+
 /* One wait for the incoming body. */
 static int wait_body(struct weir__stream *stream, int64_t deadline)
 {
@@ -20,6 +22,29 @@ static int wait_body(struct weir__stream *stream, int64_t deadline)
                                    deadline, gap_ms, &reason);
     if (r == WEIR_ESTALLED) {
         stream->in_broken = (uint8_t)reason;
+    }
+    return r;
+}
+
+bool weir__stream_holds_too_much(struct weir__stream *stream)
+{
+    return stream->account != NULL && stream->limits->held_bytes > 0 &&
+           stream->gone == WEIR_REASON_NONE &&
+           weir__account_held(stream->account) >= stream->limits->held_bytes;
+}
+
+/* One wait for the reader's own side. The peer is not to blame, whatever it takes; nor may it take for ever. */
+static int wait_released(struct weir__stream *stream, int64_t deadline)
+{
+    int r;
+
+    if (deadline == 0) {
+        return WEIR_EAGAIN;
+    }
+    r = weir__stream_wait_read(stream, deadline, stream->limits->read_gap_ms);
+    if (r == WEIR_ESTALLED) {
+        stream->in_broken = WEIR_REASON_LIMIT;
+        return WEIR_EBUDGET;
     }
     return r;
 }
@@ -67,6 +92,9 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
         }
         r = stream->ops->read(stream, max_bytes, ret);
         if (r == 1) {
+            if (stream->account != NULL) {
+                weir__account_charge(stream->account, *ret);
+            }
             r = take_in(stream, weir_chunk_len(*ret));
             if (r < 0) {
                 *ret = weir_chunk_unref(*ret);
@@ -80,6 +108,13 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
         }
         if (waited < 0) {
             return waited; /* nothing came with the last tick either */
+        }
+        if (weir__stream_holds_too_much(stream)) {
+            r = wait_released(stream, deadline);
+            if (r < 0) {
+                return r;
+            }
+            continue;
         }
         waited = wait_body(stream, deadline);
         if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED) {

@@ -17,7 +17,7 @@
  */
 struct weir__fiber;
 
-#define WEIR__RESOLVE_MAX_ADDRS 16     /* per name; what a dial would ever try */
+#define WEIR__RESOLVE_MAX_ADDRS 8      /* per name: more than a dial gets round to */
 #define WEIR__RESOLVE_MAX_LOOKUPS 1024 /* names in flight per loop */
 
 /* One wait for a name, embedded by the waiter, who must not move it. */

@@ -196,7 +196,9 @@ static int went_out(struct weir__tcp *tcp, ssize_t done, size_t *ret_len)
         return failed(tcp, WEIR__CAN_WRITE);
     }
     tcp->sent += (uint64_t)done;
-    tcp->smooth_bytes += (uint64_t)done;
+    tcp->smooth_bytes = (uint64_t)done < UINT32_MAX - tcp->smooth_bytes
+                            ? tcp->smooth_bytes + (uint32_t)done
+                            : UINT32_MAX;
     *ret_len = (size_t)done;
     return done == 0 ? WEIR_EAGAIN : 0;
 }
@@ -261,13 +263,13 @@ int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room)
     /* The kernel wakes a writer when less than half of the bound is unsent. */
     enough = tcp->fast ? bound : bound / 2;
     /* It is asked only when what was sent since could have filled that. */
-    unsent = tcp->unsent + (tcp->sent - tcp->unsent_at);
+    unsent = (uint64_t)tcp->unsent + ((uint32_t)tcp->sent - tcp->unsent_at);
     if (unsent >= enough) {
         int now = 0;
 
         ioctl(tcp->watch.fd, SIOCOUTQNSD, &now);
         tcp->unsent = (uint32_t)now;
-        tcp->unsent_at = tcp->sent;
+        tcp->unsent_at = (uint32_t)tcp->sent;
         unsent = tcp->unsent;
         if (unsent >= enough) {
             return WEIR_EAGAIN;

@@ -34,13 +34,14 @@ struct weir__tcp {
     struct weir__loop *loop;
     const struct weir__pace *pace;
     bool fast, stalled;
-    bool held;             /* the receive buffer keeps its size */
-    bool grown;            /* it may have grown: whoever sends here may run far ahead */
-    uint32_t unsent;       /* at most so much was unsent when the kernel was last asked ... */
-    uint64_t unsent_at;    /* ... with so many bytes sent */
-    uint64_t smooth_bytes; /* gone out since the last stall */
+    bool held;       /* the receive buffer keeps its size */
+    bool grown;      /* it may have grown: whoever sends here may run far ahead */
+    uint32_t unsent; /* at most so much was unsent when the kernel was last asked ... */
+    uint32_t
+        unsent_at; /* ... with so many bytes sent, modulo 2^32: it is asked long before 4 GiB */
+    uint32_t smooth_bytes; /* gone out since the last stall; stays at the largest value */
+    int native;            /* the errno that ended it, or 0 */
     int64_t stalled_at_us;
-    int native; /* the errno that ended it, or 0 */
     uint64_t received, sent;
 };
 

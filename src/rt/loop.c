@@ -56,9 +56,10 @@ int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop 
         return WEIR_ENOMEM;
     }
     loop->events = weir_alloc(EVENT_BATCH * sizeof(*loop->events));
+    loop->scratch = weir_alloc(WEIR__SCRATCH_BYTES);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (loop->events == NULL || loop->epoll_fd < 0 || loop->wake_fd < 0 ||
+    if (loop->events == NULL || loop->scratch == NULL || loop->epoll_fd < 0 || loop->wake_fd < 0 ||
         epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->wake_fd, &event) != 0) {
         if (loop->epoll_fd >= 0) {
             close(loop->epoll_fd);
@@ -67,6 +68,7 @@ int weir__loop_create(weir__clock_fn *clock, void *clock_arg, struct weir__loop 
             close(loop->wake_fd);
         }
         weir_free(loop->events);
+        weir_free(loop->scratch);
         weir_free(loop);
         return WEIR_EIO;
     }
@@ -122,6 +124,9 @@ void weir__loop_destroy(struct weir__loop *loop)
         loop->exts = ext->next;
         ext->destroy(ext);
     }
+    while (loop->expected_tasks > 0) {
+        run_tasks(loop); /* another thread is just about to post it */
+    }
     if (loop->pools != NULL) {
         loop->pools_destroy(loop->pools);
     }
@@ -132,6 +137,7 @@ void weir__loop_destroy(struct weir__loop *loop)
     close(loop->epoll_fd);
     close(loop->wake_fd);
     weir_free(loop->events);
+    weir_free(loop->scratch);
     if (this_loop == loop) {
         this_loop = NULL;
     }
@@ -177,6 +183,11 @@ void weir__loop_post(struct weir__loop *loop, struct weir__task *task)
         (void)written; /* a full counter wakes as well */
     }
     pthread_mutex_unlock(&loop->shared.mutex);
+}
+
+void weir__loop_expect(struct weir__loop *loop, int count)
+{
+    loop->expected_tasks = (size_t)((ptrdiff_t)loop->expected_tasks + count);
 }
 
 void weir__flush_soon(struct weir__loop *loop, struct weir__flush *flush)

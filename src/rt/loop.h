@@ -57,6 +57,8 @@ struct weir__loop_ext {
     void (*destroy)(struct weir__loop_ext *ext);
 };
 
+#define WEIR__SCRATCH_BYTES 16384
+
 struct weir__loop {
     int epoll_fd, wake_fd;
     int64_t now_us;
@@ -72,7 +74,7 @@ struct weir__loop {
     struct weir__fiber *current;
     void *context; /* of the loop's own stack, while a fiber runs */
     struct weir__stacks stacks;
-    size_t live_fibers;
+    size_t live_fibers, expected_tasks;
     struct weir__timer sweep;
     struct weir__pools *pools; /* of the layer bytes; made on first use */
     void (*pools_destroy)(struct weir__pools *pools);
@@ -81,6 +83,7 @@ struct weir__loop {
     unsigned pipe_count;
     struct weir_list flushes; /* weir__flush.link: output queued in this turn */
     struct weir__loop_ext *exts;
+    uint8_t *scratch; /* WEIR__SCRATCH_BYTES for whoever runs, until it waits or returns */
     struct epoll_event *events; /* the batch in hand: closing a watch clears it there */
     int event_count;
     const void *stack_bottom; /* for AddressSanitizer */
@@ -114,6 +117,9 @@ void weir__loop_run_until_idle(struct weir__loop *loop);
 
 /* The time now, read afresh (stall clocks); loop->now_us is that of the present turn (deadlines). */
 int64_t weir__loop_clock_us(struct weir__loop *loop);
+
+/* So many more (or fewer) tasks are being posted: the loop does not go before they have run. Context: the loop. */
+void weir__loop_expect(struct weir__loop *loop, int count);
 
 /* Runs task->run on the loop, soon. Context: any thread. */
 void weir__loop_post(struct weir__loop *loop, struct weir__task *task);

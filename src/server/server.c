@@ -67,6 +67,7 @@ static void fill_defaults(struct weir_server_opts *opts)
     fill_size(&opts->head_bytes, 32768);
     fill_size(&opts->target_bytes, 8192);
     fill_size(&opts->max_fields, 100);
+    fill_size(&opts->stream_bytes, (size_t)1 << 20);
     fill_size(&opts->max_connections, 50000);
     fill_size(&opts->max_streams, 50000);
     if (opts->threads == 0) {
@@ -120,6 +121,7 @@ int weir_server_create(const struct weir_server_opts *given, struct weir_server 
     server->serve.pace = pace_of(&opts);
     server->serve.limits = (struct weir__limits){
         .read_gap_ms = opts.body_gap_ms < 0 ? 0 : opts.body_gap_ms,
+        .held_bytes = opts.stream_bytes,
         .write_stall_ms = opts.client_stall_ms < 0 ? 0 : opts.client_stall_ms,
         .min_rate = opts.min_rate == UINT64_MAX ? 0 : opts.min_rate,
     };

@@ -62,11 +62,12 @@ static int settle(struct weir_sink *sink, int r)
     }
     sink->final = r;
     if (r < 0) {
-        sink->error = weir__stream_error(r, WEIR_SIDE_SINK, sink->ops->name);
+        struct weir_error error = weir__stream_error(r, WEIR_SIDE_SINK, sink->ops->name);
+
         if (sink->ops->explain != NULL) {
-            sink->ops->explain(sink->state, &sink->error);
-            sink->error.code = r;
+            sink->ops->explain(sink->state, &error);
         }
+        sink->fault = weir__fault_of(&error);
     }
     return r;
 }
@@ -239,9 +240,12 @@ void weir_abort(struct weir_sink *sink, enum weir_reason reason)
     }
     sink->aborted = true;
     if (sink->final == WEIR__OPEN) {
+        struct weir_error error =
+            weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, sink->ops->name);
+
+        error.reason = reason;
         sink->final = WEIR_ECANCELED;
-        sink->error = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, sink->ops->name);
-        sink->error.reason = reason;
+        sink->fault = weir__fault_of(&error);
     }
     if (sink->ops->abort != NULL) {
         sink->ops->abort(sink->state, reason);
@@ -251,7 +255,7 @@ void weir_abort(struct weir_sink *sink, enum weir_reason reason)
 void weir_sink_error(struct weir_sink *sink, struct weir_error *ret)
 {
     weir_check(sink, SINK_MAGIC);
-    *ret = sink->error;
+    *ret = weir__fault_error(&sink->fault, sink->final);
 }
 
 void weir_sink_destroy(struct weir_sink *sink)

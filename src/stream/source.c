@@ -78,6 +78,30 @@ struct weir_error weir__stream_error(int code, enum weir_side side, const char *
     return error;
 }
 
+struct weir__fault weir__fault_of(const struct weir_error *error)
+{
+    return (struct weir__fault){
+        .native = error->native,
+        .side = (uint8_t)error->side,
+        .reason = (uint8_t)error->reason,
+        .where = error->where,
+    };
+}
+
+struct weir_error weir__fault_error(const struct weir__fault *fault, int final)
+{
+    if (final >= 0) {
+        return (struct weir_error){0};
+    }
+    return (struct weir_error){
+        .code = final,
+        .side = (enum weir_side)fault->side,
+        .reason = (enum weir_reason)fault->reason,
+        .native = fault->native,
+        .where = fault->where,
+    };
+}
+
 /* What the result of an operation means: a cancel during it wins, an end or a failure stays. */
 static int settle(struct weir_source *source, int r)
 {
@@ -87,11 +111,12 @@ static int settle(struct weir_source *source, int r)
     if (r == 0 || weir__is_final(r)) {
         source->final = r;
         if (r < 0) {
-            source->error = weir__stream_error(r, WEIR_SIDE_SOURCE, source->ops->name);
+            struct weir_error error = weir__stream_error(r, WEIR_SIDE_SOURCE, source->ops->name);
+
             if (source->ops->explain != NULL) {
-                source->ops->explain(source->state, &source->error);
-                source->error.code = r;
+                source->ops->explain(source->state, &error);
             }
+            source->fault = weir__fault_of(&error);
         }
     }
     return r;
@@ -189,9 +214,12 @@ void weir_cancel(struct weir_source *source, enum weir_reason reason)
     source->cancelled = true;
     if (source->final == WEIR__OPEN) {
         /* At once, also while a fiber waits inside: nothing is delivered after this call. */
+        struct weir_error error =
+            weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, source->ops->name);
+
+        error.reason = reason;
         source->final = WEIR_ECANCELED;
-        source->error = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SELF, source->ops->name);
-        source->error.reason = reason;
+        source->fault = weir__fault_of(&error);
     }
     if (source->ops->cancel != NULL) {
         source->ops->cancel(source->state, reason);
@@ -201,7 +229,7 @@ void weir_cancel(struct weir_source *source, enum weir_reason reason)
 void weir__source_probe(struct weir_source *source, struct weir_error *ret)
 {
     weir_check(source, SOURCE_MAGIC);
-    *ret = source->error;
+    *ret = weir__fault_error(&source->fault, source->final);
     if (source->final == WEIR__OPEN) {
         *ret = weir__stream_error(WEIR_ECANCELED, WEIR_SIDE_SOURCE, source->ops->name);
         if (source->ops->explain != NULL) {
@@ -213,7 +241,7 @@ void weir__source_probe(struct weir_source *source, struct weir_error *ret)
 void weir_source_error(struct weir_source *source, struct weir_error *ret)
 {
     weir_check(source, SOURCE_MAGIC);
-    *ret = source->error;
+    *ret = weir__fault_error(&source->fault, source->final);
 }
 
 void weir_source_destroy(struct weir_source *source)

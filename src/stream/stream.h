@@ -10,13 +10,20 @@
  */
 #define WEIR__OPEN 1 /* `final` of a stream that may go on */
 
+/* A struct weir_error as a stream keeps it; its code is `final`. */
+struct weir__fault {
+    int native;
+    uint8_t side, reason;
+    const char *where;
+};
+
 struct weir_source {
     uint32_t magic;
     int final; /* WEIR__OPEN, 0 after a verified end, or the error */
     bool busy, cancelled, embedded;
     const struct weir_source_ops *ops;
     void *state;
-    struct weir_error error;
+    struct weir__fault fault; /* if `final` is an error */
 };
 
 struct weir_sink {
@@ -25,7 +32,7 @@ struct weir_sink {
     bool busy, aborted, embedded, refused;
     const struct weir_sink_ops *ops;
     void *state;
-    struct weir_error error;
+    struct weir__fault fault; /* if `final` is an error */
 };
 
 void weir__source_init(struct weir_source *source, const struct weir_source_ops *ops, void *state);
@@ -53,6 +60,10 @@ void weir__sink_settle(struct weir_sink *sink, int r);
 
 /* Why a wait on the source would fail now, if it knows: explain() may turn the ECANCELED in `ret` into its own story. */
 void weir__source_probe(struct weir_source *source, struct weir_error *ret);
+
+struct weir__fault weir__fault_of(const struct weir_error *error);
+/* The other way round; a `final` that is no error gives an empty one. */
+struct weir_error weir__fault_error(const struct weir__fault *fault, int final);
 
 /* The story of a failure as far as its code tells it; explain() knows more. */
 struct weir_error weir__stream_error(int code, enum weir_side side, const char *name);

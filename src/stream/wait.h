@@ -41,8 +41,8 @@ static inline void weir__stream_wake(struct weir__fiber *fiber)
 /* For explain(): a failure that came through from the inner source keeps its story. */
 static inline void weir__explain_inner(struct weir_source *inner, struct weir_error *ret)
 {
-    if (inner->error.code == ret->code) {
-        *ret = inner->error;
+    if (inner->final == ret->code) {
+        *ret = weir__fault_error(&inner->fault, inner->final);
     }
 }
 

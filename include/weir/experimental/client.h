@@ -26,6 +26,7 @@ struct weir_client_opts {
     int64_t keepalive_ms;   /* how long an idle connection is kept [60,000] */
     size_t max_connections; /* per origin, of the process; 0: no limit */
     size_t max_idle;        /* idle ones per origin and loop [256] */
+    size_t stream_bytes;    /* of one body read and not yet released [4 MiB]: further reads wait */
     size_t head_bytes;      /* of a response [64 KiB] */
     size_t max_fields;      /* of a response [200] */
     uint32_t pace_slow_bytes, pace_fast_bytes, pace_fast_chunk,
