@@ -16,6 +16,7 @@
 #include <weir/server.h>
 
 #include "base/cleanup.h"
+#include "bytes/chunk.h"
 #include "h1/server.h"
 #include "server/server.h"
 
@@ -38,8 +39,10 @@ static int echo(struct weir_req *req)
     struct weir_chunk *chunk;
     int r = weir_stream_begin(req, 200, NULL, WEIR_LENGTH_UNKNOWN, &out);
 
+    weir__chunk_pool_trim(); /* else few blocks of all come from the heap */
     while (r == 0 && (r = weir_next(weir_req_body(req), -1, &chunk)) > 0) {
         r = weir_emit_take(out, chunk, -1);
+        weir__chunk_pool_trim();
     }
     if (r == 0 &&
         (weir_req_trailers(req) == NULL || weir_fields_count(weir_req_trailers(req)) != 1)) {
