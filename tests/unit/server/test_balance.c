@@ -14,13 +14,15 @@
 #define THREADS 4
 #define CROWD 200
 
-static _Atomic bool is_up;
+static _Atomic bool is_up, has_looked;
 
-/* The first client's request: all threads have begun, and their counts may be looked at. */
+/* The first client's request: all threads have begun, and their counts may be looked at. The last one's: nobody looks
+ * at them any more. */
 static int tell(struct weir_req *req, void *arg)
 {
     (void)arg;
     atomic_store(&is_up, true);
+    atomic_load(&has_looked);
     return weir_reply_text(req, 200, "hello\n");
 }
 
@@ -62,6 +64,19 @@ static void connect_to(uint16_t port, int *ret_fd)
     assert_int_equal(connect(*ret_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 }
 
+static void say_hello(struct weir_server *server, int *ret_fd)
+{
+    static const char hello[] = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+
+    atomic_store(&is_up, false);
+    connect_to(weir_server_port(server), ret_fd);
+    assert_int_equal(send(*ret_fd, hello, sizeof(hello) - 1, MSG_NOSIGNAL), sizeof(hello) - 1);
+    for (int i = 0; i < 10000 && !atomic_load(&is_up); i++) {
+        usleep(1000);
+    }
+    assert_true(atomic_load(&is_up));
+}
+
 /*
  * Idle connections, one after the other, so that each is counted before the next comes. `listening`: so many of the
  * server's sockets accept; the others' share of the port is taken away, which is the worst the kernel can do.
@@ -72,12 +87,11 @@ static void crowd_in(unsigned listening, uint64_t *ret_live)
     struct weir_server *server;
     int64_t live = weir__alloc_live();
     int fds = open_fds();
-    static const char hello[] = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
     static int clients[CROWD];
     pthread_t thread;
     void *result;
 
-    atomic_store(&is_up, false);
+    atomic_store(&has_looked, false);
     assert_int_equal(weir_server_create(&opts, &server), 0);
     assert_int_equal(weir_server_listen(server, "127.0.0.1", 0, NULL), 0);
     for (unsigned i = listening; i < THREADS; i++) {
@@ -88,12 +102,7 @@ static void crowd_in(unsigned listening, uint64_t *ret_live)
                          0);
     }
     assert_int_equal(pthread_create(&thread, NULL, serve, server), 0);
-    connect_to(weir_server_port(server), &clients[0]);
-    assert_int_equal(send(clients[0], hello, sizeof(hello) - 1, MSG_NOSIGNAL), sizeof(hello) - 1);
-    for (int i = 0; i < 10000 && !atomic_load(&is_up); i++) {
-        usleep(1000);
-    }
-    assert_true(atomic_load(&is_up));
+    say_hello(server, &clients[0]);
     wait_for(server, 1);
     for (int i = 1; i < CROWD; i++) {
         connect_to(weir_server_port(server), &clients[i]);
@@ -110,6 +119,9 @@ static void crowd_in(unsigned listening, uint64_t *ret_live)
         close(clients[i]);
     }
     wait_for(server, 0);
+    atomic_store(&has_looked, true);
+    say_hello(server, &clients[0]);
+    close(clients[0]);
     weir_server_stop(server);
     pthread_join(thread, &result);
     assert_ptr_equal(result, server);
