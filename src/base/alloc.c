@@ -15,6 +15,7 @@
 #ifdef WEIR_DEBUG
 static _Atomic int64_t countdown = INT64_MAX;
 static _Atomic int64_t live;
+static _Atomic bool only_one;
 
 static bool must_fail(void)
 {
@@ -23,7 +24,8 @@ static bool must_fail(void)
     if (left == INT64_MAX) {
         return false;
     }
-    return atomic_fetch_sub_explicit(&countdown, 1, memory_order_relaxed) <= 1;
+    left = atomic_fetch_sub_explicit(&countdown, 1, memory_order_relaxed);
+    return left == 1 || (left < 1 && !atomic_load_explicit(&only_one, memory_order_relaxed));
 }
 
 static void count(int64_t step)
@@ -33,7 +35,14 @@ static void count(int64_t step)
 
 void weir__alloc_fail_at(int64_t n)
 {
+    atomic_store(&only_one, false);
     atomic_store(&countdown, n == 0 ? INT64_MAX : n);
+}
+
+void weir__alloc_fail_only(int64_t n)
+{
+    atomic_store(&only_one, true);
+    atomic_store(&countdown, n);
 }
 
 int64_t weir__alloc_live(void)
@@ -52,6 +61,11 @@ static void count(int64_t step)
 }
 
 void weir__alloc_fail_at(int64_t n)
+{
+    (void)n;
+}
+
+void weir__alloc_fail_only(int64_t n)
 {
     (void)n;
 }

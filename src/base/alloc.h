@@ -20,8 +20,10 @@ void weir_free(void *block);
 /* For WEIR_CLEANUP on a `char *` or `uint8_t *`. */
 void weir_freep(void *block_pointer);
 
-/* Test hooks: fail the n-th allocation from now on (1 = the next; 0 = never) and each after it; live blocks. */
+/* Test hooks: fail the n-th allocation from now on (1 = the next; 0 = never) and each after it; only the n-th; live
+ * blocks. */
 void weir__alloc_fail_at(int64_t n);
+void weir__alloc_fail_only(int64_t n);
 int64_t weir__alloc_live(void);
 
 #endif

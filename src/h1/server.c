@@ -48,15 +48,6 @@ static struct weir__serve *serve_of(struct server_conn *conn)
     return conn->connection.serve_loop->serve;
 }
 
-static void set_timer(struct server_conn *conn, int64_t ms)
-{
-    struct weir__loop *loop = conn->wire.tcp.loop;
-
-    if (weir__timer_start(&loop->timers, &conn->timer, loop->now_us + ms * 1000) < 0) {
-        conn->wire.keep = false; /* no memory for a clock: better short than for ever */
-    }
-}
-
 static void destroy(struct server_conn *conn, bool reset)
 {
     weir__timer_remove(&conn->wire.tcp.loop->timers, &conn->timer);
@@ -65,6 +56,18 @@ static void destroy(struct server_conn *conn, bool reset)
     weir__connection_remove(&conn->connection);
     weir_free(conn->peer_long);
     weir__h1_wire_drop(&conn->wire);
+}
+
+/* False: there was no memory for a clock, and without one the connection could last for ever: it has gone. */
+static bool set_timer(struct server_conn *conn, int64_t ms)
+{
+    struct weir__loop *loop = conn->wire.tcp.loop;
+
+    if (weir__timer_start(&loop->timers, &conn->timer, loop->now_us + ms * 1000) < 0) {
+        destroy(conn, false);
+        return false;
+    }
+    return true;
 }
 
 /* ---- the end of a connection ---- */
@@ -99,8 +102,8 @@ static void linger(struct server_conn *conn)
     conn->state = LINGER;
     conn->wire.in = weir_chunk_unref(conn->wire.in);
     shutdown(conn->wire.tcp.watch.fd, SHUT_WR);
-    set_timer(conn, serve_of(conn)->opts.drain_ms);
-    if (conn->wire.tcp.watch.ready & WEIR__CAN_READ) {
+    if (set_timer(conn, serve_of(conn)->opts.drain_ms) &&
+        (conn->wire.tcp.watch.ready & WEIR__CAN_READ)) {
         linger_read(conn);
     }
 }
@@ -202,8 +205,9 @@ static void next_message(void *arg)
     struct server_conn *conn = arg;
 
     conn->state = IDLE;
-    set_timer(conn, serve_of(conn)->opts.keepalive_timeout_ms);
-    process(conn);
+    if (set_timer(conn, serve_of(conn)->opts.keepalive_timeout_ms)) {
+        process(conn);
+    }
 }
 
 /* The handler has returned and its reply is over; runs on its fiber. */
@@ -485,7 +489,9 @@ int weir__h1_serve_take(struct weir__serve_loop *serve_loop, int fd)
     weir__timer_init(&conn->timer, timer_fired);
     conn->state = IDLE;
     weir__connection_add(serve_loop, &conn->connection);
-    set_timer(conn, serve_loop->serve->opts.head_timeout_ms);
+    if (!set_timer(conn, serve_loop->serve->opts.head_timeout_ms)) {
+        return WEIR_ENOMEM;
+    }
     /* Most clients have sent their request by now: why wait to be told? */
     conn->wire.tcp.watch.ready |= WEIR__CAN_READ;
     process(conn);

@@ -239,6 +239,78 @@ static void slots_are_shared_by_loops(void **state)
     assert_true(weir__alloc_live() == live);
 }
 
+static _Atomic bool held, asked, given_back, served;
+
+static void hold_the_slot(struct visit *visit)
+{
+    struct weir_exchange *exchange;
+    struct weir_error error = {0};
+    uint64_t bytes;
+
+    assert_int_equal(get(visit, &exchange, &error), 0);
+    atomic_store(&held, true);
+    for (int i = 0; i < 5000 && !atomic_load(&asked); i++) {
+        assert_int_equal(weir_sleep(weir_after_ms(1)), 0);
+    }
+    assert_int_equal(weir_sleep(weir_after_ms(50)), 0); /* it waits by now */
+    assert_int_equal(read_rest(exchange, &bytes), 0);
+    atomic_store(&given_back, true);
+    weir_exchange_destroy(exchange); /* fit to be kept, but for the one who waits elsewhere */
+    for (int i = 0; i < 5000 && !atomic_load(&served); i++) {
+        assert_int_equal(weir_sleep(weir_after_ms(1)), 0);
+    }
+    assert_true(atomic_load(&served)); /* while this loop goes on */
+}
+
+static void ask_for_the_slot(struct visit *visit)
+{
+    while (!atomic_load(&held)) {
+        assert_int_equal(weir_sleep(weir_after_ms(1)), 0);
+    }
+    atomic_store(&asked, true);
+    exchange_once(visit, false);
+    assert_true(atomic_load(&given_back));
+    atomic_store(&served, true);
+}
+
+static void hold_or_ask(struct visit *visit)
+{
+    static _Atomic int which;
+
+    if (atomic_fetch_add(&which, 1) % 2 == 0) {
+        hold_the_slot(visit);
+    } else {
+        ask_for_the_slot(visit);
+    }
+}
+
+/* One loop gives its only connection up because another waits for its slot, and wakes that one. */
+static void a_slot_goes_to_another_loop(void **state)
+{
+    static struct visit visit;
+    struct weir_client_opts opts = {.max_connections = 1, .dial_timeout_ms = 20000};
+    pthread_t other;
+    int64_t live = weir__alloc_live();
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        atomic_store(&held, false);
+        atomic_store(&asked, false);
+        atomic_store(&given_back, false);
+        atomic_store(&served, false);
+        visit = (struct visit){.run = hold_or_ask};
+        peer_start(&visit.peer, answer_all);
+        assert_int_equal(weir_client_create(&opts, &visit.client), 0);
+        assert_int_equal(pthread_create(&other, NULL, other_loop, &visit), 0);
+        visit_loop(&visit);
+        pthread_join(other, NULL);
+        weir_client_destroy(visit.client);
+        peer_stop(&visit.peer);
+        assert_int_equal(atomic_load(&visit.peer.accepted), 2);
+        assert_true(weir__alloc_live() == live);
+    }
+}
+
 static void no_slot_in_time(struct visit *visit)
 {
     struct weir_exchange *first;
@@ -267,6 +339,7 @@ int main(void)
         cmocka_unit_test(only_a_stale_one_is_tried_again),
         cmocka_unit_test(a_closed_one_leaves_the_pool),
         cmocka_unit_test(slots_are_shared_by_loops),
+        cmocka_unit_test(a_slot_goes_to_another_loop),
         cmocka_unit_test(a_slot_is_waited_for_in_bounds),
     };
 
