@@ -31,6 +31,30 @@ def test_refused(rig):
     check_error(harness.fetch(gate.port), 502, "connection_refused")
 
 
+def test_upstream_by_name(rig):
+    """The name is looked up, and it is what the upstream and the log are told."""
+    upstream = rig.upstream(harness.answering(wire.build_response(200, body=b"ok")))
+    gate = rig.gateway(upstream, host="localhost")
+    with harness.Client(gate.port) as client:
+        for _ in range(3):
+            client.request("GET", "/x")
+            response = client.read_response()
+            assert (response.status, bytes(response.body)) == (200, b"ok")
+        assert gate.log.wait_end(client.peer, count=3)["upstream"] == f"localhost:{upstream.port}"
+    assert len(upstream.connections) == 1, "a name's connections are kept as an address's are"
+
+
+def test_upstream_name_that_is_nobodys(rig):
+    """No resolver asks the DNS for .onion (RFC 7686 2): there is no such name, with or without a network."""
+    gate = rig.gateway(80, host="nobody.onion")
+    with harness.Client(gate.port) as client:
+        client.request("GET", "/x")
+        check_error(client.read_response(), 502, "dns_error")
+        record = gate.log.wait_end(client.peer)
+    assert (record["outcome"], record["end_by"], record["cause"]) == (
+        "upstream_abort", "upstream", "WEIR_ENOTFOUND"), record
+
+
 def test_refused_with_a_body_on_its_way(rig):
     gate = rig.gateway(rig.enter(harness.RefusedPort()).port)
     check_error(harness.fetch(gate.port, "POST", "/x", body=b"x" * 100_000), 502,
