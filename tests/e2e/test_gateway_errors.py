@@ -3,6 +3,8 @@
 
 import concurrent.futures
 import json
+import re
+import subprocess
 import threading
 
 import pytest
@@ -45,7 +47,7 @@ def test_upstream_by_name(rig):
 
 
 def test_upstream_name_that_is_nobodys(rig):
-    """No resolver asks the DNS for .onion (RFC 7686 2): there is no such name, with or without a network."""
+    """No resolver asks the DNS for .onion (RFC 7686 2): no such name, network or not."""
     gate = rig.gateway(80, host="nobody.onion")
     with harness.Client(gate.port) as client:
         client.request("GET", "/x")
@@ -391,3 +393,38 @@ def test_bad_values_are_errors(rig, key, value):
     with pytest.raises(AssertionError) as failure:
         harness.gateway(1, settings={key: value})
     assert "before it listened" in str(failure.value) and key in str(failure.value)
+
+
+def help_of_settings():
+    """{key: the lines under it} of `weir proxy --help-settings`."""
+    text = subprocess.run([harness.BUILD / "cli" / "weir", "proxy", "--help-settings"],
+                          capture_output=True, text=True, timeout=30, check=True).stdout
+    return {key: block for key, block in re.findall(r"^  ([a-z_.]+)=.*\n((?:      .*\n)+)", text, re.M)}
+
+
+def test_documented_bounds_are_taken(rig):
+    """Every setting at its least, at its most and at 0: the gateway runs with what its help allows."""
+    upstream = rig.upstream(harness.answering(wire.build_response(200, body=b"ok")))
+    ends = {"least": {}, "most": {}, "zero": {}}
+    for key, block in help_of_settings().items():
+        span = re.search(r"from (\S+) to ([^\s,]+)|at least ([^\s,]+)", block)
+        if span:
+            ends["least"][key] = span[1] or span[3]
+            ends["most"][key] = span[2] or 2**63 - 1
+        if " 0 for: " in block:
+            ends["zero"][key] = 0
+    assert len(ends["most"]) > 25 and len(ends["zero"]) > 10, ends
+    for key in [one for one in ends["least"] if ".timeouts." in one]:
+        ends["least"][key] = "1s"                       # within 1ms nobody gets an answer
+    for name, settings in ends.items():
+        gate = rig.gateway(upstream, settings=settings)
+        assert harness.fetch(gate.port).status == 200, name
+
+
+@pytest.mark.parametrize("key, value, span", [
+    ("forward.fast_chunk", "1025KiB", "4KiB to 1MiB"), ("limits.head_bytes", "513KiB", "1KiB to 512KiB"),
+    ("limits.upstream_head_bytes", "1MiB", "1KiB to 512KiB"), ("limits.fields", "1001", "8 to 1000")])
+def test_values_out_of_bounds_are_named(rig, key, value, span):
+    with pytest.raises(AssertionError) as failure:
+        harness.gateway(1, settings={key: value})
+    assert f'{key}: "{value}" is out of range; it must be from {span}' in str(failure.value)
