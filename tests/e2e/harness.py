@@ -701,6 +701,11 @@ def is_end(record):
     return record["kind"] == "end"
 
 
+def has_clocks(record):
+    """What was refused before it was a request has no number, and no phase of it was reached."""
+    return record["id"] is not None
+
+
 def duration_ms(record):
     return float(record["phase_ms"]["total"])
 
