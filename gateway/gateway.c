@@ -11,7 +11,10 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
-/* 0 in a setting means "no limit"; in the library's options it means "the default". */
+/*
+ * 0 in a setting means "no limit" or "at once"; in the library's options it means "the default". So the least there is
+ * goes for "at once": with forward.fast_after, one byte that has gone out.
+ */
 static int64_t ms_or_none(int64_t ms)
 {
     return ms == 0 ? -1 : ms;

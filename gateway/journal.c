@@ -91,24 +91,36 @@ static void fill_phases(struct gw_journal *journal, struct gw_record *record)
     record->phase.total_us = now_us - arrived_us;
 }
 
-static void fill_legs(struct gw_journal *journal, struct gw_record *record)
+static void fill_bytes(struct gw_journal *journal, struct gw_record *record)
 {
     struct weir_traffic traffic;
-    struct weir_stall stall;
 
     weir_req_traffic(journal->req, &traffic);
     record->bytes.client_rx = traffic.received;
     record->bytes.client_tx = traffic.sent;
-    weir_req_stall(journal->req, &stall);
-    copy_stall(&stall, record->phase.total_us, &record->down);
-    record->up.idle_us = record->phase.total_us;
     if (journal->exchange != NULL) {
         weir_exchange_traffic(journal->exchange, &traffic);
         record->bytes.upstream_rx = traffic.received;
         record->bytes.upstream_tx = traffic.sent;
-        weir_exchange_stall(journal->exchange, &stall);
-        copy_stall(&stall, record->phase.total_us, &record->up);
     }
+}
+
+/*
+ * The stall clocks are read first, the total last: whatever the system takes from us in between, the total is the largest
+ * and idle its difference, so that the states add up to it.
+ */
+static void fill_times(struct gw_journal *journal, struct gw_record *record)
+{
+    struct weir_stall down;
+    struct weir_stall up = {0};
+
+    weir_req_stall(journal->req, &down);
+    if (journal->exchange != NULL) {
+        weir_exchange_stall(journal->exchange, &up);
+    }
+    fill_phases(journal, record);
+    copy_stall(&down, record->phase.total_us, &record->down);
+    copy_stall(&up, record->phase.total_us, &record->up);
 }
 
 static void write_record(struct gw_gateway *gateway, const struct gw_record *record)
@@ -151,8 +163,8 @@ __attribute__((noinline)) void gw_journal_write(struct gw_journal *journal,
         record.reason = journal->cause.reason;
         record.proxy_error = journal->verdict.proxy_error;
     }
-    fill_phases(journal, &record);
-    fill_legs(journal, &record);
+    fill_bytes(journal, &record);
+    fill_times(journal, &record);
     write_record(journal->gateway, &record);
 }
 

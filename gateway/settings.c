@@ -121,7 +121,7 @@ static const struct setting table[] = {
      "the same for one that keeps up", AT(forward.fast_bytes)},
     {"forward.fast_chunk", TYPE_SIZE, "512KiB", 4 * KIB, MIB, NULL, NULL,
      "bytes moved at a time to one that keeps up", AT(forward.fast_chunk)},
-    {"forward.fast_after", TYPE_SIZE, "1MiB", 0, 2048 * MIB, "from the start", NULL,
+    {"forward.fast_after", TYPE_SIZE, "1MiB", 0, 2048 * MIB, "from the second write on", NULL,
      "bytes that must go out without a stall before a receiver counts as keeping up", AT(forward.fast_after)},
     {"forward.stall_reset", TYPE_DURATION, "10ms", 1, HOUR, NULL, NULL,
      "a stall of this length begins that count again", AT(forward.stall_reset_ms)},

@@ -41,6 +41,8 @@ class Rig:
         self.stack = stack
         self.folder = folder
         self.count = 0
+        self.logs = []
+        self.no_clocks = None                           # why a test's clocks are not looked at
 
     def upstream(self, script, **kw):
         return self.stack.enter_context(harness.Upstream(script, **kw))
@@ -70,14 +72,26 @@ class Rig:
         else:
             self.stack.callback(gate.kill)
         gate.log = harness.AccessLog(path)
+        self.logs.append(gate.log)
         return gate
+
+    def check_records(self):
+        """Whatever a test was about, the stall clocks of all its exchanges have counted each moment once, and
+        nothing that a peer has done made the gateway say that it is at fault itself."""
+        for log in self.logs:
+            for record in log.records():
+                assert record["outcome"] != "internal_error", record
+                if harness.has_clocks(record) and not self.no_clocks:
+                    harness.check_stalls(record)
 
 
 @pytest.fixture
 def rig(tmp_path):
     need("weir")
     with contextlib.ExitStack() as stack:
-        yield Rig(stack, tmp_path)
+        one = Rig(stack, tmp_path)
+        yield one
+    one.check_records()
 
 
 @pytest.fixture(scope="module")
@@ -85,4 +99,6 @@ def module_rig(tmp_path_factory):
     """The same for a whole module."""
     need("weir")
     with contextlib.ExitStack() as stack:
-        yield Rig(stack, tmp_path_factory.mktemp("weir"))
+        one = Rig(stack, tmp_path_factory.mktemp("weir"))
+        yield one
+    one.check_records()

@@ -208,10 +208,10 @@ def example(name, *args, **kw):
     return Program(BUILD / "examples" / name, "--listen", "127.0.0.1:0", *args, **kw)
 
 
-def gateway(to_port, *args, settings=None, keys=None, threads=None, **kw):
-    """`weir proxy` before a port of this machine. `settings` become --set key=value."""
+def gateway(to_port, *args, host="127.0.0.1", settings=None, keys=None, threads=None, **kw):
+    """`weir proxy` before a port of a host. `settings` become --set key=value."""
     argv = [BUILD / "cli" / "weir", "proxy", "--listen", "127.0.0.1:0", "--to",
-            f"http://127.0.0.1:{to_port}"]
+            f"http://{host}:{to_port}"]
     if threads is not None:
         argv += ["--threads", str(threads)]
     if keys is not None:
@@ -699,6 +699,11 @@ class AccessLog:
 def is_end(record):
     """A final record, as opposed to one of a live stream."""
     return record["kind"] == "end"
+
+
+def has_clocks(record):
+    """What was refused before it was a request has no number, and no phase of it was reached."""
+    return record["id"] is not None
 
 
 def duration_ms(record):

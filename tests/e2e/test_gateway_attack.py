@@ -7,7 +7,6 @@ import json
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import time
@@ -253,7 +252,6 @@ def test_a_wrong_byte_at_every_place(rig, octets):
 
 # ---- load
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
 @pytest.mark.parametrize("place", ["server", "gateway"])
 @pytest.mark.parametrize("path", ["/", "/big?n=100000"])
 def test_load(rig, hello, place, path):

@@ -3,6 +3,8 @@
 
 import concurrent.futures
 import json
+import re
+import subprocess
 import threading
 
 import pytest
@@ -29,6 +31,30 @@ def test_refused(rig):
     port = rig.enter(harness.RefusedPort()).port
     gate = rig.gateway(port)
     check_error(harness.fetch(gate.port), 502, "connection_refused")
+
+
+def test_upstream_by_name(rig):
+    """The name is looked up, and it is what the upstream and the log are told."""
+    upstream = rig.upstream(harness.answering(wire.build_response(200, body=b"ok")))
+    gate = rig.gateway(upstream, host="localhost")
+    with harness.Client(gate.port) as client:
+        for _ in range(3):
+            client.request("GET", "/x")
+            response = client.read_response()
+            assert (response.status, bytes(response.body)) == (200, b"ok")
+        assert gate.log.wait_end(client.peer, count=3)["upstream"] == f"localhost:{upstream.port}"
+    assert len(upstream.connections) == 1, "a name's connections are kept as an address's are"
+
+
+def test_upstream_name_that_is_nobodys(rig):
+    """No resolver asks the DNS for .onion (RFC 7686 2): no such name, network or not."""
+    gate = rig.gateway(80, host="nobody.onion")
+    with harness.Client(gate.port) as client:
+        client.request("GET", "/x")
+        check_error(client.read_response(), 502, "dns_error")
+        record = gate.log.wait_end(client.peer)
+    assert (record["outcome"], record["end_by"], record["cause"]) == (
+        "upstream_abort", "upstream", "WEIR_ENOTFOUND"), record
 
 
 def test_refused_with_a_body_on_its_way(rig):
@@ -367,3 +393,38 @@ def test_bad_values_are_errors(rig, key, value):
     with pytest.raises(AssertionError) as failure:
         harness.gateway(1, settings={key: value})
     assert "before it listened" in str(failure.value) and key in str(failure.value)
+
+
+def help_of_settings():
+    """{key: the lines under it} of `weir proxy --help-settings`."""
+    text = subprocess.run([harness.BUILD / "cli" / "weir", "proxy", "--help-settings"],
+                          capture_output=True, text=True, timeout=30, check=True).stdout
+    return {key: block for key, block in re.findall(r"^  ([a-z_.]+)=.*\n((?:      .*\n)+)", text, re.M)}
+
+
+def test_documented_bounds_are_taken(rig):
+    """Every setting at its least, at its most and at 0: the gateway runs with what its help allows."""
+    upstream = rig.upstream(harness.answering(wire.build_response(200, body=b"ok")))
+    ends = {"least": {}, "most": {}, "zero": {}}
+    for key, block in help_of_settings().items():
+        span = re.search(r"from (\S+) to ([^\s,]+)|at least ([^\s,]+)", block)
+        if span:
+            ends["least"][key] = span[1] or span[3]
+            ends["most"][key] = span[2] or 2**63 - 1
+        if " 0 for: " in block:
+            ends["zero"][key] = 0
+    assert len(ends["most"]) > 25 and len(ends["zero"]) > 10, ends
+    for key in [one for one in ends["least"] if ".timeouts." in one]:
+        ends["least"][key] = "1s"                       # within 1ms nobody gets an answer
+    for name, settings in ends.items():
+        gate = rig.gateway(upstream, settings=settings)
+        assert harness.fetch(gate.port).status == 200, name
+
+
+@pytest.mark.parametrize("key, value, span", [
+    ("forward.fast_chunk", "1025KiB", "4KiB to 1MiB"), ("limits.head_bytes", "513KiB", "1KiB to 512KiB"),
+    ("limits.upstream_head_bytes", "1MiB", "1KiB to 512KiB"), ("limits.fields", "1001", "8 to 1000")])
+def test_values_out_of_bounds_are_named(rig, key, value, span):
+    with pytest.raises(AssertionError) as failure:
+        harness.gateway(1, settings={key: value})
+    assert f'{key}: "{value}" is out of range; it must be from {span}' in str(failure.value)

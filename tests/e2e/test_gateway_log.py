@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """One record tells who did what, for how long, and whose fault a stall was."""
 
+import hashlib
 import threading
 import time
 
@@ -62,6 +63,55 @@ def test_protocol_errors_are_logged(rig, octets, status):
     record = gate.log.wait_end(client.peer)
     assert record["status"] == status
     assert record["outcome"] in ("protocol_error", "limit")
+
+
+@pytest.mark.parametrize("field, target, status", [
+    ("X-Other: x", "/free", 401), ("X-Api-Key: wrong", "/free", 401),
+    ("X-Api-Key: the-key", "/elsewhere", 403)], ids=["none", "unknown", "elsewhere"])
+def test_who_may_not_is_denied(rig, field, target, status):
+    upstream = rig.upstream(harness.answering(wire.build_response(200, body=b"ok")))
+    gate = rig.gateway(upstream, keys=f"one {hashlib.sha256(b'the-key').hexdigest()} prefix=/free\n")
+    client = rig.client(gate)
+    client.request("GET", target, field)
+    assert client.read_response().status == status
+    record = gate.log.wait_end(client.peer)
+    assert (record["status"], record["outcome"], record["end_by"], record["cause"]) == (
+        status, "denied", "weir", "WEIR_EREFUSED"), record
+    assert record["key"] == ("one" if status == 403 else None)
+    assert record["proxy_error"] == "http_request_denied"
+    assert record["bytes"]["upstream_tx"] == 0 and not upstream.connections
+    client.request("GET", "/free", "X-Api-Key: the-key")
+    assert client.read_response().status == 200
+    assert gate.log.wait_end(client.peer, count=2)["outcome"] == "complete"
+
+
+@pytest.mark.parametrize("limit", ["limits.connections", "limits.streams",
+                                   "upstream.max_connections"])
+def test_over_a_limit_is_refused(rig, limit):
+    """Nothing is tried for what finds no room; the one that has it is not touched."""
+    done = threading.Event()
+
+    def script(conn):
+        conn.read_head()
+        conn.send(b"HTTP/1.1 200 So\r\nContent-Length: 5\r\n\r\nhe")
+        done.wait(10 * harness.SLOW)
+        conn.send(b"llo")
+        conn.wait_gone()
+    upstream = rig.upstream(script)
+    gate = rig.gateway(upstream, threads=1, settings={limit: 1, "upstream.timeouts.dial": "300ms"})
+    first, second = rig.client(gate), None
+    first.request("GET", "/x")
+    first.read_head()
+    second = rig.client(gate)
+    second.try_send(wire.build_request("GET", "/y"))
+    assert second.read_response().status == 503
+    record = gate.log.wait_end(second.peer)
+    assert (record["status"], record["outcome"], record["end_by"]) == (
+        503, "refused", "weir"), record
+    assert record["bytes"]["upstream_tx"] == 0 and len(upstream.connections) == 1
+    done.set()
+    assert first.read_response().complete
+    assert gate.log.wait_end(first.peer)["outcome"] == "complete"
 
 
 def test_truncation_is_an_upstream_abort(rig):

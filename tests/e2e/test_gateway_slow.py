@@ -241,3 +241,22 @@ def test_many_slowloris_do_not_block_the_rest(rig):
     for client in slow:
         response = client.read_response(timeout=15)
         assert response.status == 408 and response.complete
+
+
+@pytest.mark.parametrize("settings, least, most", [
+    ({}, 0, 400_000), ({"forward.fast_after": 0}, 900_000, 1_500_000)], ids=["default", "at-once"])
+def test_how_far_ahead_of_who_reads_nothing(rig, settings, least, most):
+    """A receiver is not known at first, and gets little; forward.fast_after=0 trusts it at once."""
+    def script(conn):
+        conn.read_head()
+        conn.send(b"HTTP/1.1 200 So\r\nContent-Length: 50000000\r\n\r\n")
+        conn.flood(b"x" * 65536, 700)
+    gate = rig.gateway(rig.upstream(script), settings={"access_log_every": "1s", **settings})
+    client = rig.client(gate, receive_buffer=8192)
+    client.request("GET", "/x")
+
+    def sent():
+        return [record["bytes"]["client_tx"] for record in gate.log.records()
+                if record["kind"] == "progress"]
+    counts = harness.wait_until(lambda: len(sent()) >= 2 and sent(), 10, "two records")
+    assert least <= counts[1] <= most, counts

@@ -165,3 +165,27 @@ def test_bytes_at_every_split(rig):
         client.request("GET", "/x")
         response = client.read_response()
         assert response.complete and bytes(response.body) == body
+
+
+@pytest.mark.slow
+def test_one_chunk_over_4_gib(rig):
+    """One chunk-size line for more than 32 bits can count; then a chunk more, and the end."""
+    total = (1 << 32) + 5
+
+    def script(conn):
+        conn.read_head()
+        conn.send(b"HTTP/1.1 200 So\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n" % total)
+        conn.flood(bytes(1 << 20), 4096)
+        conn.send(bytes(5) + b"\r\n" + wire.chunk(b"end") + wire.last_chunk())
+        conn.wait_gone()
+    gate = rig.gateway(rig.upstream(script))
+    client = rig.client(gate, timeout=60)
+    client.request("GET", "/x")
+    response = client.read_response(keep_body=False)
+    assert response.complete and response.body_bytes == total + 3
+    record = gate.log.wait_end(client.peer)
+    assert record["outcome"] == "complete"
+    assert total <= record["bytes"]["upstream_rx"] < total + 1000
+    assert total <= record["bytes"]["client_tx"] < total * 1.01
+    if not harness.IS_SANITIZED:
+        assert gate.rss() < 64 << 20

@@ -214,6 +214,44 @@ static void mistakes_are_named(void **state)
     assert_memory_equal(&s, &fresh, sizeof(s));
 }
 
+/* What the library takes ends here, so it is here that more of it is refused: by name, with the range. */
+static void bounds_are_the_librarys(void **state)
+{
+    static const struct {
+        const char *key;
+        const char *good;
+        const char *bad;
+        const char *range;
+    } cases[] = {
+        {"forward.fast_chunk", "1MiB", "1048577", "from 4KiB to 1MiB"},
+        {"forward.slow_bytes", "1MiB", "1048577", "from 4KiB to 1MiB"},
+        {"forward.fast_bytes", "64MiB", "67108865", "from 4KiB to 64MiB"},
+        {"forward.fast_after", "2GiB", "2147483649",
+         "from 0 to 2GiB, 0 for: from the second write on"},
+        {"limits.head_bytes", "512KiB", "524289", "from 1KiB to 512KiB"},
+        {"limits.upstream_head_bytes", "512KiB", "524289", "from 1KiB to 512KiB"},
+        {"limits.fields", "1000", "1001", "from 8 to 1000"},
+    };
+    static struct gw_settings s;
+
+    (void)state;
+    gw_settings_init(&s);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct gw_problem problem;
+        char text[80];
+        char message[200];
+
+        snprintf(text, sizeof(text), "%s=%s", cases[i].key, cases[i].good);
+        assert_int_equal(gw_settings_set(&s, weir_str(text), &problem), 0);
+        snprintf(text, sizeof(text), "%s=%s", cases[i].key, cases[i].bad);
+        snprintf(message, sizeof(message), "%s: \"%s\" is out of range; it must be %s",
+                 cases[i].key, cases[i].bad, cases[i].range);
+        assert_int_equal(gw_settings_set(&s, weir_str(text), &problem), WEIR_ELIMIT);
+        assert_string_equal(problem.text, message);
+    }
+    assert_int_equal(gw_settings_check(&s, NULL), 0);
+}
+
 static void unknown_keys_get_the_nearest(void **state)
 {
     static const char *const cases[][2] = {
@@ -331,6 +369,7 @@ int main(void)
         cmocka_unit_test(the_help_is_true),
         cmocka_unit_test(values_are_taken),
         cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(bounds_are_the_librarys),
         cmocka_unit_test(unknown_keys_get_the_nearest),
         cmocka_unit_test(long_texts_are_cut_in_messages),
         cmocka_unit_test(contradictions_are_refused),
