@@ -235,13 +235,14 @@ static bool is_reusable(struct weir__client_conn *conn)
 {
     struct weir__h1_wire *wire = &conn->wire;
 
-    /* One that was let grow for a fast reader would let its next body run megabytes ahead of a slow one. */
-    return wire->keep && !wire->tcp.grown && wire->in_done && wire->out_ended && wire->in == NULL &&
+    /* One that has grown for a fast reader would let its next body run megabytes ahead of a slow one. */
+    return wire->keep && wire->in_done && wire->out_ended && wire->in == NULL &&
            wire->pending == NULL && wire->large == NULL && wire->tail == NULL &&
            weir__h1_wire_is_open(wire) &&
            !(wire->tcp.watch.ready & (WEIR__PEER_FIN | WEIR__PEER_GONE)) &&
            /* A body's last read takes no byte more, so that epoll may have told already of what lies behind it. */
-           (!(wire->tcp.watch.ready & WEIR__CAN_READ) || is_quiet(conn));
+           (!(wire->tcp.watch.ready & WEIR__CAN_READ) || is_quiet(conn)) &&
+           weir__tcp_hold_again(&wire->tcp);
 }
 
 static void pool_put(void *arg, struct weir__stream *stream)

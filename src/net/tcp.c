@@ -88,6 +88,21 @@ void weir__tcp_hold(struct weir__tcp *tcp)
     }
 }
 
+bool weir__tcp_hold_again(struct weir__tcp *tcp)
+{
+    int bytes = 0;
+
+    if (tcp->grown) {
+        getsockopt(tcp->watch.fd, SOL_SOCKET, SO_RCVBUF, &bytes, &(socklen_t){sizeof(bytes)});
+        if (bytes > 2 * FIRST_RECEIVE_BYTES) {
+            return false;
+        }
+        tcp->grown = false;
+        set_held(tcp, true);
+    }
+    return true;
+}
+
 void weir__tcp_let_grow(struct weir__tcp *tcp)
 {
     if (tcp->held) {

@@ -35,7 +35,7 @@ struct weir__tcp {
     const struct weir__pace *pace;
     bool fast, stalled;
     bool held;       /* the receive buffer keeps its size */
-    bool grown;      /* it may have grown: whoever sends here may run far ahead */
+    bool grown;      /* it was let grow: whoever sends here may run far ahead */
     uint32_t unsent; /* at most so much was unsent when the kernel was last asked ... */
     uint32_t
         unsent_at; /* ... with so many bytes sent, modulo 2^32: it is asked long before 4 GiB */
@@ -47,6 +47,9 @@ struct weir__tcp {
 
 /* Reads that ask for more than the slow amount follow: the kernel may tune the receive buffer from here on. */
 void weir__tcp_let_grow(struct weir__tcp *tcp);
+
+/* Holds it again for the next message, unless it has grown beyond weir__tcp_begin_small()'s size: then false. */
+bool weir__tcp_hold_again(struct weir__tcp *tcp);
 
 /* Before connect(): the peer may at first send some 40 KiB ahead, instead of 100, until the receive buffer may grow. */
 void weir__tcp_begin_small(int fd);

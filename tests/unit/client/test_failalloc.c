@@ -198,9 +198,7 @@ static void fail_each(void (*fail_at)(int64_t n))
                                     .dial_timeout_ms = 5000,
                                     .head_timeout_ms = 5000,
                                     .first_byte_ms = 5000,
-                                    .idle_timeout_ms = 5000,
-                                    .pace_slow_bytes =
-                                        1 << 16 /* else a whole read's size ends the reuse */};
+                                    .idle_timeout_ms = 5000};
     unsigned same = 0;
 
     for (size_t i = 0; i < BODY; i++) {

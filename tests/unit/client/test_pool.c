@@ -43,6 +43,22 @@ static void a_connection_is_used_again(void **state)
     visit_with(NULL, answer_all, use_again, NULL);
 }
 
+static void answer_chunked(struct peer *peer, int fd, int number)
+{
+    (void)peer;
+    (void)number;
+    while (peer_head(fd) && peer_say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                         "2\r\nok\r\n0\r\n\r\n")) {
+    }
+}
+
+/* A body of unknown length is read by whole chunks, which lets the receive buffer grow; it has not, though. */
+static void a_chunked_one_is_used_again(void **state)
+{
+    (void)state;
+    visit_with(NULL, answer_chunked, use_again, NULL);
+}
+
 /* The second answer lies behind the first one's body, or comes while the connection is idle. */
 static void answer_too_much(struct peer *peer, int fd, int number)
 {
@@ -335,6 +351,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_used_again),
+        cmocka_unit_test(a_chunked_one_is_used_again),
         cmocka_unit_test(an_answer_nobody_asked_for_is_nobodys),
         cmocka_unit_test(only_a_stale_one_is_tried_again),
         cmocka_unit_test(a_closed_one_leaves_the_pool),
