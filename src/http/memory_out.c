@@ -371,7 +371,9 @@ int weir__memory_end(struct weir__stream *stream, struct weir_fields *trailers)
     struct weir__memory *memory = memory_of(stream);
 
     memory->end_queued = true;
-    print_fields(memory->end_lines, sizeof(memory->end_lines), trailers);
+    /* As on the wire it stands for, where only HTTP/1.0 has no place for them. */
+    print_fields(memory->end_lines, sizeof(memory->end_lines),
+                 memory->opts.http10 ? NULL : trailers);
     return 0;
 }
 

@@ -2,6 +2,8 @@
 /* Replies: the head a handler asks for, made legal, and the short forms built on it. */
 #include "http/request.h"
 
+#include "http/reply_fields.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -70,15 +72,9 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
     }
 
     if (r == 0 && type != NULL) {
-        r = weir_fields_create(&own);
-        for (size_t i = 0; r == 0 && i < weir_fields_count(fields); i++) {
-            struct weir_field field = weir_fields_at(fields, i);
+        const struct weir__reply_field type_field = {"Content-Type", weir_str(type), true};
 
-            r = weir_fields_add_borrowed(own, field.name, field.value);
-        }
-        if (r == 0) {
-            r = weir_fields_add_borrowed(own, weir_str("Content-Type"), weir_str(type));
-        }
+        r = weir__reply_fields(fields, &type_field, 1, &own);
     }
     if (r == 0) {
         r = weir_stream_begin(req, status, own != NULL ? own : fields, body.len, &sink);
@@ -121,6 +117,53 @@ int weir_reply_text(struct weir_req *req, int status, const char *format, ...)
                              weir_bytes(weir_chunk_data(text), (size_t)len));
     }
     weir_chunk_unref(text);
+    return r;
+}
+
+int weir_reply_html(struct weir_req *req, int status, struct weir_view html)
+{
+    return weir_reply_bytes(req, status, NULL, "text/html; charset=utf-8", html);
+}
+
+int weir_reply_json(struct weir_req *req, int status, struct weir_view json)
+{
+    return weir_reply_bytes(req, status, NULL, "application/json", json);
+}
+
+/* Whether every byte may stand in a URI reference (RFC 3986 2). What browsers would mend, each in its own way, is not
+ * let through: with a backslash for a slash another host can be meant than the one that was looked at. */
+static bool is_uri_text(struct weir_view text)
+{
+    static const char others[] = "-._~:/?#[]@!$&'()*+,;=%";
+
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t byte = text.data[i];
+        bool is_alnum = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
+                        (byte >= 'a' && byte <= 'z');
+
+        if (!is_alnum && memchr(others, byte, sizeof(others) - 1) == NULL) {
+            return false;
+        }
+    }
+    return text.len > 0;
+}
+
+int weir_reply_redirect(struct weir_req *req, int status, struct weir_fields *fields,
+                        struct weir_view location)
+{
+    const struct weir__reply_field own = {"Location", location, true};
+    struct weir_fields *all = NULL;
+    bool redirects =
+        status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+    int r = redirects && is_uri_text(location) ? 0 : WEIR_EINVAL;
+
+    if (r == 0) {
+        r = weir__reply_fields(fields, &own, 1, &all);
+    }
+    if (r == 0) {
+        r = weir_reply_empty(req, status, all);
+    }
+    weir_fields_destroy(all);
     return r;
 }
 

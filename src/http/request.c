@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "http/sse_beat.h"
 
 #include <stdatomic.h>
 
@@ -82,6 +83,8 @@ static void req_main(void *arg)
     weir__scope_stop(&req->scope);
     req->scope.owner = NULL;
     weir__scope_finish(&req->scope);
+    weir__sse_destroy(req->sse); /* whatever was deferred may still have held its sink */
+    req->sse = NULL;
     fiber->scope = NULL;
     fiber->stall = NULL;
     req->magic = 0;

@@ -35,6 +35,7 @@ struct weir_req {
 
     struct weir_scope scope;
     struct weir__every *every; /* weir_req_every(); NULL: nobody asked */
+    struct weir__sse *sse;     /* weir_sse_config(); NULL: nobody asked */
     uint64_t id;
     int status; /* sent; 0: none yet */
 };

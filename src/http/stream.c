@@ -176,6 +176,29 @@ int weir__stream_wait_for_peer(struct weir__stream *stream, struct weir__fiber *
     return r;
 }
 
+int64_t weir__stream_try_patience(struct weir__stream *stream, int64_t waited_us)
+{
+    struct weir__patience *patience = &stream->out_patience;
+    int64_t gap_us = stream->limits->write_stall_ms * 1000;
+    uint64_t received, sent;
+
+    stream->ops->traffic(stream, &received, &sent);
+    if (sent != patience->seen) {
+        patience->seen = sent;
+        patience->idle_us = 0;
+    } else {
+        patience->idle_us += waited_us;
+    }
+    if (gap_us == 0) {
+        return INT64_MAX;
+    }
+    if (patience->idle_us >= gap_us) {
+        weir__stream_gone(stream, WEIR_REASON_STALL, 0);
+        return 0;
+    }
+    return gap_us - patience->idle_us;
+}
+
 int weir__stream_wait_read(struct weir__stream *stream, int64_t deadline, int64_t gap_ms)
 {
     int64_t until_us = weir__deadline_us(deadline);

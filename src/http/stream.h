@@ -153,6 +153,13 @@ void weir__stream_writable(struct weir__stream *stream);
  * counts. May call abort() and cancel() before it returns. A write that stalls for too long comes here too. */
 void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int native);
 
+/*
+ * For one who has bytes for a peer that has no room for them, and does not wait in a call: `waited_us` more of its
+ * patience are spent, unless it has moved something since. A peer that stalls for too long counts as gone. Returns how
+ * much is left, 0 when it is gone, INT64_MAX if patience has no end. Context: loop or fiber.
+ */
+int64_t weir__stream_try_patience(struct weir__stream *stream, int64_t waited_us);
+
 /* The outgoing clock as the observers see it. */
 struct weir_stall;
 void weir__stream_stall(struct weir__stream *stream, struct weir_stall *ret);

@@ -239,7 +239,7 @@ static int out_end(void *state, struct weir_fields *trailers)
         r = WEIR_ESTATE;
     }
     if (r == 0) {
-        r = stream->ops->end(stream, trailers);
+        r = stream->ops->end(stream, stream->drop_body ? NULL : trailers);
     }
     if (r == 0) {
         stream->ending = true;
