@@ -90,7 +90,8 @@ WEIR_API bool weir_req_gone(struct weir_req *req, enum weir_reason *ret);
  *
  * status  200 to 599.
  * fields  borrowed, NULL for none. Framing (Content-Length, Transfer-Encoding, Connection) is the library's: such
- *         lines are left out. Date is added when missing.
+ *         lines are left out. Date is added when missing. Trailers that a reader should know of beforehand are named in
+ *         a Trailer field (RFC 9110 6.6.2); they go with weir_end().
  * length  of the body in bytes, or WEIR_LENGTH_UNKNOWN. A body that does not match it is aborted. For HEAD, 204 and
  *         304 the body is accepted and dropped.
  * ret     given: weir_sink_destroy() it (the request ends what is left, as an abort). Untouched on failure.

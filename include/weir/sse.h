@@ -59,7 +59,8 @@ WEIR_API WEIR_NODISCARD int weir_sse_begin(struct weir_req *req, int status,
  * Sends one event, waiting while the client's window is full.
  *
  * Returns 0, WEIR_EINVAL (CR or LF in `event` or `id`, a negative retry_ms; nothing was sent, the stream goes on), or
- * as weir_emit(). A NUL cannot get into `event` and `id`: it ends them. Context: fiber, suspends.  Since: 0.1.
+ * as weir_emit(), and as there
+ * WEIR_ENOMEM is final. A NUL cannot get into `event` and `id`: it ends them. Context: fiber, suspends.  Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event);
 

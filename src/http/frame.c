@@ -5,10 +5,11 @@
 #include "base/alloc.h"
 #include "bytes/chunk.h"
 #include "rt/loop.h"
+#include "stream/stream.h"
 
 #define FLUSH_AFTER_US 1000 /* without a wait */
 
-int weir__frame_create(size_t size, uint8_t **ret_bytes, struct weir_chunk **ret)
+static int create(size_t size, uint8_t **ret_bytes, struct weir_chunk **ret)
 {
     uint8_t *block;
     int r;
@@ -31,6 +32,20 @@ int weir__frame_create(size_t size, uint8_t **ret_bytes, struct weir_chunk **ret
     }
     *ret_bytes = block;
     return 0;
+}
+
+int weir__frame_create(struct weir_sink *sink, size_t size, uint8_t **ret_bytes,
+                       struct weir_chunk **ret)
+{
+    int r = create(size, ret_bytes, ret);
+
+    if (r < 0 && sink->busy) {
+        return WEIR_EBUSY; /* another fiber's sink is left as it is */
+    }
+    if (r < 0) {
+        weir__sink_settle(sink, r);
+    }
+    return r;
 }
 
 /* A handler that waits flushes by waiting; one that computes for long must not hold a frame back. */

@@ -36,7 +36,7 @@ int weir_ndjson_emit(struct weir_sink *sink, struct weir_view record)
     if (record.len == SIZE_MAX) {
         return WEIR_ELIMIT;
     }
-    r = weir__frame_create(record.len + 1, &bytes, &frame);
+    r = weir__frame_create(sink, record.len + 1, &bytes, &frame);
     if (r < 0) {
         return r;
     }

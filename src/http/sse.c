@@ -87,7 +87,7 @@ int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event)
     int r = weir__sse_size(event, &size);
 
     if (r == 0) {
-        r = weir__frame_create(size, &bytes, &frame);
+        r = weir__frame_create(sink, size, &bytes, &frame);
     }
     if (r == 0) {
         r = weir__sse_encode(event, bytes, size, &size);
@@ -107,7 +107,7 @@ int weir_sse_comment(struct weir_sink *sink, struct weir_view text)
     int r = weir__sse_comment_size(text, &size);
 
     if (r == 0) {
-        r = weir__frame_create(size, &bytes, &frame);
+        r = weir__frame_create(sink, size, &bytes, &frame);
     }
     if (r == 0) {
         r = weir__sse_comment_encode(text, bytes, size, &size);

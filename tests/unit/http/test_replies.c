@@ -367,6 +367,61 @@ static void a_record_of_any_size(void **state)
     assert_true(scene.result.queued_peak <= WEIR_CHUNK_BYTES);
 }
 
+/* Looks at no result; all frames or an abort is what comes of it. */
+static int blind(struct weir_sink *out, void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < 3; i++) {
+        weir__chunk_pool_trim();
+        WEIR_IGNORE(weir_sse_emit(out, &(struct weir_event){.data = weir_str("x")}));
+        WEIR_IGNORE(weir_sse_comment(out, weir_str("y")));
+        WEIR_IGNORE(weir_ndjson_emit(out, weir_str("{}")));
+        weir_yield();
+    }
+    return 0;
+}
+
+static int blind_stream(struct weir_req *req, void *arg)
+{
+    return *(bool *)arg ? weir_reply_sse(req, 200, blind, NULL)
+                        : weir_reply_ndjson(req, 200, blind, NULL);
+}
+
+static int blind_redirect(struct weir_req *req, void *arg)
+{
+    (void)arg;
+    return weir_reply_redirect(req, 302, NULL, weir_str("/"));
+}
+
+static void fail_each(weir_handler_fn *handler, void *arg, int status, uint64_t bytes)
+{
+    bool whole = false;
+
+    for (int64_t n = 1; n < 300 && !whole; n++) {
+        struct scene scene = {.handler = handler, .arg = arg};
+
+        play_failing(&scene, n);
+        if (scene.started == 0 && scene.result.status == status && scene.result.ended) {
+            assert_int_equal(scene.result.taken, bytes);
+            whole = true;
+        } else if (scene.started == 0) {
+            assert_true(scene.result.aborted || scene.result.status == 503);
+        }
+    }
+    assert_true(whole);
+}
+
+static void v19_a_frame_that_found_no_memory(void **state)
+{
+    bool is_sse = true;
+
+    (void)state;
+    fail_each(blind_stream, &is_sse, 200, 3 * (9 + 5 + 3));
+    is_sse = false;
+    fail_each(blind_stream, &is_sse, 200, 3 * (9 + 5 + 3));
+    fail_each(blind_redirect, NULL, 302, 0);
+}
+
 /* ---- producers ---- */
 
 struct production {
@@ -529,6 +584,7 @@ int main(void)
         cmocka_unit_test(last_event_ids),
         cmocka_unit_test(records),
         cmocka_unit_test(a_record_of_any_size),
+        cmocka_unit_test(v19_a_frame_that_found_no_memory),
         cmocka_unit_test(producers),
         cmocka_unit_test(v9_a_failed_producer_is_no_second_reply),
         cmocka_unit_test(v19_a_producer_that_ignores_a_refusal),
