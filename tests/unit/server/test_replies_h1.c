@@ -58,7 +58,7 @@ static int one_heartbeat(struct weir_sink *out, void *arg)
 {
     (void)arg;
     (void)out;
-    return weir_sleep(weir_after_ms(150));
+    return weir_sleep(weir_after_ms(900));
 }
 
 static int two_records(struct weir_sink *out, void *arg)
@@ -83,7 +83,7 @@ static int fails(struct weir_sink *out, void *arg)
 static int heartbeats(struct weir_req *req)
 {
     int r = weir_sse_config(
-        req, &(struct weir_sse_opts){.heartbeat_ms = 100, .heartbeat_text = weir_str("on")});
+        req, &(struct weir_sse_opts){.heartbeat_ms = 500, .heartbeat_text = weir_str("on")});
 
     return r < 0 ? r : weir_reply_sse(req, 200, one_heartbeat, NULL);
 }
@@ -174,7 +174,7 @@ static size_t ask(const char *request, char *answer, size_t size)
 
 static void expect(const char *method, const char *path, const char *version, const char *wanted)
 {
-    char request[200], answer[2000];
+    char request[200], answer[1000];
     char *date, *end;
 
     snprintf(request, sizeof(request), "%s %s %s\r\nHost: a\r\nConnection: close\r\n\r\n", method,
