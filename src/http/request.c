@@ -16,11 +16,11 @@
 
 static _Atomic uint64_t last_id;
 
-/* What the client is owed when the handler gave up: a status before the head, a broken body after it. */
-static void conclude(struct weir_req *req, int r)
+void weir__req_conclude(struct weir_req *req, int r)
 {
     struct weir__stream *stream = req->stream;
 
+    req->kept = false;
     if (!stream->begun && stream->gone == WEIR_REASON_NONE) {
         int status = r < 0 ? weir_err_status(r) : 500;
 
@@ -77,7 +77,8 @@ static void req_main(void *arg)
     }
     r = req->handler(req, req->arg);
     weir__shield_begin();
-    conclude(req, r);
+    req->filters = NULL; /* they lay on frames that are gone */
+    weir__req_conclude(req, r);
     every_stop(req);
     weir__scope_stop(&req->scope);
     req->scope.owner = NULL;
@@ -276,7 +277,7 @@ bool weir_req_gone(struct weir_req *req, enum weir_reason *ret)
 bool weir_req_is_begun(struct weir_req *req)
 {
     weir_check(req, REQ_MAGIC);
-    return req->stream->begun;
+    return req->stream->begun || req->kept;
 }
 
 /* ---- what an observer may ask ---- */
