@@ -149,6 +149,22 @@ WEIR_API WEIR_NODISCARD int weir_reply_keep(struct weir_reply *reply, struct wei
  * be sent. NULL is fine. Context: loop or fiber.  Since: 0.1. */
 WEIR_API void weir_reply_destroy(struct weir_reply *reply);
 
+/* ---- what middleware has to tell those inside ---- */
+
+/* Part of the middleware's stack frame. */
+struct weir_req_value {
+    const void *key; /* the address of something of its own: no two kinds of values have the same */
+    const void *value;
+    struct weir_req_value *outer; /* the library's */
+};
+
+/** Shows a value to what runs inside, until the calling middleware returns. `value` is borrowed until then.
+ * Context: fiber.  Since: 0.1. */
+WEIR_API void weir_req_put(struct weir_req *req, struct weir_req_value *value);
+
+/** The innermost value of that key; NULL if there is none. Context: fiber.  Since: 0.1. */
+WEIR_API const void *weir_req_get(struct weir_req *req, const void *key);
+
 /* ---- what became of the reply ---- */
 
 enum weir_outcome {

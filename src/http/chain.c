@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Running middleware. Invariant: after each step the reply is over and the filters that the step hooked are unhooked, for
- * they lay on its frame.
+ * Running middleware. Invariant: after each step the reply is over, if it could be begun at all, and the filters that the
+ * step hooked are unhooked, for they lay on its frame.
  */
 #include <weir/middleware.h>
 
@@ -10,6 +10,7 @@
 int weir_chain_run(const struct weir_chain *next, struct weir_req *req)
 {
     struct weir_reply_filter *filters = req->filters;
+    struct weir_req_value *values = req->values;
     int r;
 
     if (weir_req_is_begun(req)) {
@@ -25,8 +26,9 @@ int weir_chain_run(const struct weir_chain *next, struct weir_req *req)
         r = next->handler(req, next->arg);
     }
     req->filters = filters;
+    req->values = values;
     weir__shield_begin();
-    weir__req_conclude(req, r);
+    weir__req_conclude(req, r, false);
     weir__shield_end();
     return r;
 }
@@ -34,6 +36,22 @@ int weir_chain_run(const struct weir_chain *next, struct weir_req *req)
 int weir_chain_handle(struct weir_req *req, void *arg)
 {
     return weir_chain_run(arg, req);
+}
+
+void weir_req_put(struct weir_req *req, struct weir_req_value *value)
+{
+    value->outer = req->values;
+    req->values = value;
+}
+
+const void *weir_req_get(struct weir_req *req, const void *key)
+{
+    const struct weir_req_value *value = req->values;
+
+    while (value != NULL && value->key != key) {
+        value = value->outer;
+    }
+    return value != NULL ? value->value : NULL;
 }
 
 /* ---- what became of the reply ---- */

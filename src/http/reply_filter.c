@@ -67,7 +67,8 @@ static int pass(struct weir_reply *reply, struct weir_sink **ret)
     }
     if (r == 0) {
         *ret = sink;
-    } else if (reply->req->stream->begun) {
+    } else if (reply->req->stream->begun && !reply->req->stream->out.aborted &&
+               reply->req->stream->out.final != 0) {
         weir_abort(&reply->req->stream->out, WEIR_REASON_HANDLER);
     }
     return r < 0 ? r : 0;

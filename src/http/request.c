@@ -16,7 +16,7 @@
 
 static _Atomic uint64_t last_id;
 
-void weir__req_conclude(struct weir_req *req, int r)
+void weir__req_conclude(struct weir_req *req, int r, bool last)
 {
     struct weir__stream *stream = req->stream;
 
@@ -28,7 +28,7 @@ void weir__req_conclude(struct weir_req *req, int r)
             weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
-    if (stream->out.final != 0 && !stream->out.aborted) {
+    if ((last || stream->begun) && stream->out.final != 0 && !stream->out.aborted) {
         weir_abort(&stream->out, WEIR_REASON_HANDLER);
     }
 }
@@ -78,7 +78,7 @@ static void req_main(void *arg)
     r = req->handler(req, req->arg);
     weir__shield_begin();
     req->filters = NULL; /* they lay on frames that are gone */
-    weir__req_conclude(req, r);
+    weir__req_conclude(req, r, true);
     every_stop(req);
     weir__scope_stop(&req->scope);
     req->scope.owner = NULL;
