@@ -27,7 +27,8 @@ WEIR_API WEIR_NODISCARD int weir_bytes_source_create(struct weir_view bytes,
 /**
  * A source of a part of a regular file, in pieces of at most 64 KiB. What is in the page cache is read at once, what is not
  * by a thread of the offload pool while the fiber waits (with deadline 0: WEIR_EAGAIN, and the kernel is told to fetch it).
- * Where the sink allows, the bytes go from the page cache to it inside the kernel; that way the loop waits for the disk.
+ * Where the sink allows, the bytes go from the page cache to it inside the kernel, a MiB at a time being brought there by a
+ * thread of the pool before.
  * A file that turns out shorter than it was promised here is a final WEIR_ETRUNCATED; bytes that are appended meanwhile are
  * not read.
  *

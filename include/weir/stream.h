@@ -70,6 +70,7 @@ WEIR_API void weir_source_destroyp(struct weir_source **source);
 struct weir_loan {
     int fd;             /* borrowed until repaid */
     uint64_t max_bytes; /* as many raw body bytes may be taken from it */
+    uint64_t offset;    /* of lend_file(): where the first of them is in the file */
 };
 
 /*
@@ -90,7 +91,10 @@ struct weir_source_ops {
     /* Waits until the descriptor is readable and lends it: 0, WEIR_EUNSUPPORTED (use next() this time), or an error as
      * of next(). Default: WEIR_EUNSUPPORTED. */
     int (*lend_fd)(void *state, int64_t deadline, struct weir_loan *ret);
-    /* Ends a loan: `taken` bytes went; `native` is 0, EAGAIN (nothing is left there now), or the errno of a failed
+    /* The same for a regular file, with a place in it: for sinks that send from a file without a pipe between. Should lend
+     * only what is in memory, for whoever takes it does not wait. Default: WEIR_EUNSUPPORTED. */
+    int (*lend_file)(void *state, int64_t deadline, struct weir_loan *ret);
+    /* Ends a loan of either kind: `taken` bytes went; `native` is 0, EAGAIN (nothing is left there now), or the errno of a failed
      * read; `at_eof` says the descriptor ended. Returns 1 go on, 0 verified end, < 0 an error as of next(). */
     int (*repay_fd)(void *state, uint64_t taken, int native, bool at_eof);
 };
@@ -204,6 +208,13 @@ struct weir_sink_ops {
     bool (*can_take_fd)(void *state);
     /* Moves up to `bytes` from a pipe to the wire, waiting until all have gone. Returns 0 or an error as of emit(). */
     int (*take_fd)(void *state, int pipe_fd, size_t bytes, int64_t deadline);
+    /* Whether take_file() would work now. Default: no. */
+    bool (*can_take_file)(void *state);
+    /* Sends up to `bytes` of a regular file from `offset` on, waiting until some have gone: 0 with their number, which is 0
+     * where the file ends; WEIR_EUNSUPPORTED (this file cannot go that way, and nothing went: emit() it), or an error as
+     * of emit(). */
+    int (*take_file)(void *state, int fd, uint64_t offset, size_t bytes, int64_t deadline,
+                     size_t *ret_taken);
 };
 
 /** A sink of the caller's own; ownership as of weir_source_create_take(). Context: loop or fiber.  Since: 0.1. */

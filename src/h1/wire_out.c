@@ -406,6 +406,38 @@ int weir__h1_out_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, 
     return r;
 }
 
+/* What begins a body leaves with its head in one packet, so that one is copied; the pages of a file are no memory of ours,
+ * so the rest of it goes this way whatever the pace. */
+bool weir__h1_out_can_send_file(struct weir__stream *stream)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+
+    return wire->pending == NULL &&
+           (wire->out_framing == WEIR__H1_LENGTH || wire->out_framing == WEIR__H1_UNTIL_CLOSE);
+}
+
+int weir__h1_out_send_file(struct weir__stream *stream, int fd, uint64_t offset, size_t bytes,
+                           size_t *ret_moved)
+{
+    struct weir__h1_wire *wire = wire_of(stream);
+    enum weir__stall_state cause;
+    int r;
+
+    if (!weir__h1_wire_is_open(wire)) {
+        return WEIR_ECANCELED;
+    }
+    r = weir__h1_out_flush(stream, &cause);
+    if (r == 0) {
+        r = weir__tcp_sendfile(&wire->tcp, fd, offset, bytes, ret_moved);
+        if (r == WEIR_EAGAIN) {
+            weir__tcp_note_stall(&wire->tcp);
+        } else if (r < 0 && r != WEIR_EUNSUPPORTED) {
+            r = lost(wire, r);
+        }
+    }
+    return r;
+}
+
 /* The end of a chunked body, into `pending`, or behind a large chunk that has not gone yet. */
 static int queue_tail(struct weir__h1_wire *wire, struct weir_fields *trailers)
 {

@@ -14,6 +14,9 @@ int weir__h1_out_room(struct weir__stream *stream, size_t *ret_room,
                       enum weir__stall_state *ret_cause);
 int weir__h1_out_write(struct weir__stream *stream, struct weir_chunk *chunk, size_t follows);
 bool weir__h1_out_can_splice(struct weir__stream *stream);
+bool weir__h1_out_can_send_file(struct weir__stream *stream);
+int weir__h1_out_send_file(struct weir__stream *stream, int fd, uint64_t offset, size_t bytes,
+                           size_t *ret_moved);
 int weir__h1_out_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved);
 int weir__h1_out_end(struct weir__stream *stream, struct weir_fields *trailers);
 int weir__h1_out_flush(struct weir__stream *stream, enum weir__stall_state *ret_cause);

@@ -366,6 +366,32 @@ int weir__memory_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, 
     return 0;
 }
 
+int weir__memory_send_file(struct weir__stream *stream, int fd, uint64_t offset, size_t bytes,
+                           size_t *ret_moved)
+{
+    struct weir__memory *memory = memory_of(stream);
+    enum weir__stall_state cause;
+    uint8_t buffer[1024];
+    uint64_t open;
+    ssize_t got;
+
+    take(memory);
+    open = open_now(memory, &cause);
+    if (memory->queued > 0 || open == 0) {
+        return WEIR_EAGAIN;
+    }
+    bytes = bytes < sizeof(buffer) ? bytes : sizeof(buffer);
+    got = pread(fd, buffer, open < bytes ? (size_t)open : bytes, (off_t)offset);
+    if (got < 0) {
+        return WEIR_EUNSUPPORTED;
+    }
+    if (got > 0) {
+        record(memory, buffer, (size_t)got);
+    }
+    *ret_moved = (size_t)got;
+    return 0;
+}
+
 int weir__memory_end(struct weir__stream *stream, struct weir_fields *trailers)
 {
     struct weir__memory *memory = memory_of(stream);

@@ -64,6 +64,8 @@ int weir__memory_room(struct weir__stream *stream, size_t *ret_room,
                       enum weir__stall_state *ret_cause);
 int weir__memory_write(struct weir__stream *stream, struct weir_chunk *chunk, size_t follows);
 bool weir__memory_can_splice(struct weir__stream *stream);
+int weir__memory_send_file(struct weir__stream *stream, int fd, uint64_t offset, size_t bytes,
+                           size_t *ret_moved);
 int weir__memory_splice(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved);
 int weir__memory_end(struct weir__stream *stream, struct weir_fields *trailers);
 int weir__memory_flush(struct weir__stream *stream, enum weir__stall_state *ret_cause);

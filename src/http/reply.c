@@ -7,19 +7,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static bool has_no_body(struct weir_req *req, int status)
+bool weir__reply_has_body(struct weir_req *req, int status)
 {
-    return req->is_head || status == 204 || status == 304;
+    return !req->is_head && status != 204 && status != 304;
 }
 
-int weir_stream_begin(struct weir_req *req, int status, struct weir_fields *fields, uint64_t length,
+int weir__reply_begin(struct weir_req *req, int status, struct weir_fields *fields, uint64_t length,
                       struct weir_sink **ret)
 {
     struct weir__head head = {
         .status = status,
         .fields = fields,
         .length = length,
-        .no_body = has_no_body(req, status),
+        .no_body = !weir__reply_has_body(req, status),
         .close = req->close,
     };
     int r;
@@ -35,6 +35,13 @@ int weir_stream_begin(struct weir_req *req, int status, struct weir_fields *fiel
     return r;
 }
 
+int weir_stream_begin(struct weir_req *req, int status, struct weir_fields *fields, uint64_t length,
+                      struct weir_sink **ret)
+{
+    return req->filters == NULL ? weir__reply_begin(req, status, fields, length, ret)
+                                : weir__reply_filter(req, status, fields, length, ret);
+}
+
 int weir_inform(struct weir_req *req, int status, struct weir_fields *fields)
 {
     struct weir__stream *stream = req->stream;
@@ -42,7 +49,7 @@ int weir_inform(struct weir_req *req, int status, struct weir_fields *fields)
     if (status < 100 || status > 199 || status == 101) {
         return WEIR_EINVAL;
     }
-    if (stream->begun) {
+    if (weir_req_is_begun(req)) {
         return WEIR_ESTATE;
     }
     if (req->is_http10) {
@@ -67,7 +74,7 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
     int r = 0;
 
     /* Before the head, so that a lack of memory is still a status. */
-    if (first_len > 0 && !has_no_body(req, status)) {
+    if (first_len > 0 && weir__reply_has_body(req, status)) {
         r = weir_chunk_copy(weir_bytes(body.data, first_len), &first);
     }
 

@@ -17,11 +17,11 @@
 
 static _Atomic uint64_t last_id;
 
-/* What the client is owed when the handler gave up: a status before the head, a broken body after it. */
-static void conclude(struct weir_req *req, int r)
+void weir__req_conclude(struct weir_req *req, int r, bool last)
 {
     struct weir__stream *stream = req->stream;
 
+    req->kept = false;
     if (!stream->begun && stream->gone == WEIR_REASON_NONE) {
         int status = r < 0 ? weir_err_status(r) : 500;
 
@@ -29,7 +29,7 @@ static void conclude(struct weir_req *req, int r)
             weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
-    if (stream->out.final != 0 && !stream->out.aborted) {
+    if ((last || stream->begun) && stream->out.final != 0 && !stream->out.aborted) {
         weir_abort(&stream->out, WEIR_REASON_HANDLER);
     }
 }
@@ -78,7 +78,8 @@ static void req_main(void *arg)
     }
     r = req->handler(req, req->arg);
     weir__shield_begin();
-    conclude(req, r);
+    req->filters = NULL; /* they lay on frames that are gone */
+    weir__req_conclude(req, r, true);
     every_stop(req);
     weir__scope_stop(&req->scope);
     req->scope.owner = NULL;
@@ -279,7 +280,7 @@ bool weir_req_gone(struct weir_req *req, enum weir_reason *ret)
 bool weir_req_is_begun(struct weir_req *req)
 {
     weir_check(req, REQ_MAGIC);
-    return req->stream->begun;
+    return req->stream->begun || req->kept;
 }
 
 /* ---- what an observer may ask ---- */

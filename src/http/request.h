@@ -36,13 +36,31 @@ struct weir_req {
     struct weir_scope scope;
     struct weir__every *every; /* weir_req_every(); NULL: nobody asked */
     struct weir__sse *sse;     /* weir_sse_config(); NULL: nobody asked */
+    struct weir_reply_filter *filters; /* the last hooked one; NULL: none */
+    struct weir_req_value *values;     /* weir_req_put(), the last one first */
+    const struct weir__match *match;   /* while a router runs: what its path's segments are */
+    const char *route;                 /* the pattern it took, the router's */
     uint64_t id;
     int status; /* sent; 0: none yet */
+    bool kept;  /* a filter keeps the head back: begun for the handler, not for the wire */
 };
 
 /* Copies the request to the page of a new fiber and starts its handler there; `given` is of no more use, but for its
  * fields, which are given only on success. Returns 0, or WEIR_ENOMEM, WEIR_ELIMIT: then nothing happens. */
 int weir__req_start(const struct weir_req *given);
+
+/* What the client is owed when a handler has returned `r`: a status before the head, a broken body after it; nothing when
+ * the reply is over. Idempotent. If not even that could be begun, only the `last` one gives up.
+ * Context: fiber, suspends, shielded. */
+void weir__req_conclude(struct weir_req *req, int r, bool last);
+
+/* Begins the reply on the wire, behind all filters. As weir_stream_begin(). */
+int weir__reply_begin(struct weir_req *req, int status, struct weir_fields *fields, uint64_t length,
+                      struct weir_sink **ret);
+/* The same through the filters that are hooked. */
+int weir__reply_filter(struct weir_req *req, int status, struct weir_fields *fields,
+                       uint64_t length, struct weir_sink **ret);
+bool weir__reply_has_body(struct weir_req *req, int status);
 
 /* Takes the client's leave to the handler: weir__stream.on_gone of a server's stream. */
 void weir__req_gone(struct weir__stream *stream);

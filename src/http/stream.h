@@ -57,6 +57,11 @@ struct weir__proto_ops {
     /* Whether body bytes may come through a kernel pipe now, and moving them: 0 with *ret_moved >= 1, or EAGAIN. */
     bool (*can_splice)(struct weir__stream *stream);
     int (*splice)(struct weir__stream *stream, int pipe_fd, size_t bytes, size_t *ret_moved);
+    /* The same for bytes of a regular file: 0 with *ret_moved (0: the file ends before `offset`), EAGAIN, or
+     * WEIR_EUNSUPPORTED: not of this file, and nothing went. */
+    bool (*can_send_file)(struct weir__stream *stream);
+    int (*send_file)(struct weir__stream *stream, int fd, uint64_t offset, size_t bytes,
+                     size_t *ret_moved);
     /* Queues the end, once. */
     int (*end)(struct weir__stream *stream, struct weir_fields *trailers);
     /* Sends what is queued: 0 when nothing is left, WEIR_EAGAIN as of room(). */

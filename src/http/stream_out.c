@@ -307,6 +307,55 @@ static int out_take_fd(void *state, int pipe_fd, size_t bytes, int64_t deadline)
     return back(stream, before, r);
 }
 
+static bool out_can_take_file(void *state)
+{
+    struct weir__stream *stream = state;
+
+    return !stream->drop_body && stream->ops->can_send_file != NULL &&
+           stream->ops->can_send_file(stream);
+}
+
+static int out_take_file(void *state, int fd, uint64_t offset, size_t bytes, int64_t deadline,
+                         size_t *ret_taken)
+{
+    struct weir__stream *stream = state;
+    enum weir__stall_state before = (enum weir__stall_state)stream->clock.state;
+    size_t moved = 0;
+    int waited = 0;
+    int r = 0;
+
+    weir__stream_be_fair(stream, bytes, deadline);
+    if (stream->out_left != WEIR_LENGTH_UNKNOWN && bytes > stream->out_left) {
+        stream->out_broken = WEIR_REASON_HANDLER;
+        r = WEIR_ELIMIT;
+    }
+    while (r == 0) {
+        r = weir__stream_peer_state(stream);
+        if (r == 0) {
+            mark(stream, WEIR__STALL_MOVING);
+            r = stream->ops->send_file(stream, fd, offset, bytes, &moved);
+        }
+        if (r != WEIR_EAGAIN) {
+            break;
+        }
+        r = waited == 0 ? 0 : give_up(stream, waited);
+        if (r == 0) {
+            waited = wait_out(stream, deadline == 0 ? -1 : deadline, WEIR__STALL_SOCKET);
+            r = waited == WEIR_ECANCELED ? waited : 0;
+        }
+    }
+    if (r == 0) {
+        stream->out_bytes += moved;
+        if (stream->out_left != WEIR_LENGTH_UNKNOWN) {
+            stream->out_left -= moved;
+        }
+        *ret_taken = moved;
+    } else if (r != WEIR_EUNSUPPORTED) {
+        break_off_for(stream, r);
+    }
+    return back(stream, before, r);
+}
+
 static void out_explain(void *state, struct weir_error *ret)
 {
     struct weir__stream *stream = state;
@@ -324,4 +373,6 @@ const struct weir_sink_ops weir__stream_out_ops = {
     .explain = out_explain,
     .can_take_fd = out_can_take_fd,
     .take_fd = out_take_fd,
+    .can_take_file = out_can_take_file,
+    .take_file = out_take_file,
 };

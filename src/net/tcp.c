@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -235,6 +236,30 @@ int weir__tcp_splice_out(struct weir__tcp *tcp, int pipe_fd, size_t size, size_t
     return went_out(
         tcp, splice(pipe_fd, NULL, tcp->watch.fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK),
         ret_len);
+}
+
+int weir__tcp_sendfile(struct weir__tcp *tcp, int fd, uint64_t offset, size_t size, size_t *ret_len)
+{
+    off_t at = (off_t)offset;
+    ssize_t done = sendfile(tcp->watch.fd, fd, &at, size);
+
+    if (done == 0) {
+        *ret_len = 0;
+        return 0;
+    }
+    if (done < 0) {
+        switch (errno) {
+        case EIO: /* of reading: whoever reads it will say so */
+        case EINVAL:
+        case ENOMEM:
+        case ENOSYS:
+        case EOVERFLOW:
+            return WEIR_EUNSUPPORTED;
+        default:
+            break;
+        }
+    }
+    return went_out(tcp, done, ret_len);
 }
 
 void weir__tcp_note_stall(struct weir__tcp *tcp)

@@ -79,6 +79,11 @@ int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, 
 /* Moves from a pipe to the socket; as weir__tcp_writev(). */
 int weir__tcp_splice_out(struct weir__tcp *tcp, int pipe_fd, size_t size, size_t *ret_len);
 
+/* Sends from a file: 0 with *ret_len, which is 0 where the file ends; WEIR_EUNSUPPORTED when it is the file that cannot; else
+ * as weir__tcp_writev(). */
+int weir__tcp_sendfile(struct weir__tcp *tcp, int fd, uint64_t offset, size_t size,
+                       size_t *ret_len);
+
 /* How much is worth bringing now: > 0 bytes with 0, or WEIR_EAGAIN: too much is unsent. */
 int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room);
 

@@ -5,6 +5,10 @@
  *
  * A read takes what the page cache has; only what must come from the disk goes to a thread of the pool. Such a job has its
  * own reference to the descriptor: whoever waits for it may give up, and the source may go, while it runs.
+ *
+ * A descriptor is lent for bytes that are in the page cache, as far as a look at every 64 KiB tells: whoever sends from it
+ * does so on the loop's thread, and the kernel would make it wait there for the disk. What is missing is brought by the
+ * pool first, and the piece behind it is asked for at the same time, so that disk and network work side by side.
  */
 #include <weir/offload.h>
 #include <weir/sources.h>
@@ -24,6 +28,9 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#define WARM_BYTES ((uint64_t)1 << 20) /* so much is made sure of at once */
+#define WARM_STEP ((uint64_t)64 << 10)
+
 struct opened {
     _Atomic unsigned refs;
     int fd;
@@ -35,13 +42,15 @@ struct file_source {
     int native;
     off_t offset;
     uint64_t left;
+    off_t warm_to; /* up to here it was in the page cache when last looked at */
 };
 
-/* One read on the pool. */
+/* One read on the pool; without a chunk it only brings `len` bytes into the page cache. */
 struct job {
     struct opened *opened;
     struct weir_chunk *chunk;
     off_t offset;
+    uint64_t len;
     ssize_t got;
     int native;
 };
@@ -59,14 +68,32 @@ static void job_destroy(void *arg)
     struct job *job = arg;
 
     opened_unref(job->opened);
-    weir_chunk_unref(job->chunk);
+    weir_chunk_unref(job->chunk); /* NULL is fine */
     weir_free(job);
+}
+
+/* The page cache gets it all, the next piece too, but only the first is waited for. */
+static void bring(struct job *job)
+{
+    int fd = job->opened->fd;
+    uint8_t byte;
+
+    posix_fadvise(fd, job->offset, (off_t)(job->len + WARM_BYTES), POSIX_FADV_WILLNEED);
+    for (uint64_t at = 0; at < job->len; at += 4096) {
+        if (pread(fd, &byte, 1, job->offset + (off_t)at) <= 0) {
+            return; /* whoever sends it will see for himself */
+        }
+    }
 }
 
 static int job_run(void *arg)
 {
     struct job *job = arg;
 
+    if (job->chunk == NULL) {
+        bring(job);
+        return 0;
+    }
     do {
         job->got = pread(job->opened->fd, weir_chunk_data(job->chunk), weir_chunk_len(job->chunk),
                          job->offset);
@@ -106,22 +133,25 @@ static int read_now(struct file_source *file, struct weir_chunk *chunk, int64_t 
     return WEIR_EAGAIN;
 }
 
-/* Reads on the pool. Returns 0 and what was read (-1: failed), or a result of next(): the job may then still fill in the
- * chunk, which nobody looks at any more. */
-static int read_off_loop(struct file_source *file, struct weir_chunk *chunk, int64_t deadline,
-                         ssize_t *ret_got)
+/* Runs a copy of a job on the pool. Returns 0 and what it read, WEIR_EBUSY or WEIR_ECLOSED when there is no thread for it,
+ * or a result of next(): it may then still fill in the chunk, which nobody looks at any more. */
+static int run_job(struct file_source *file, const struct job *what, int64_t deadline,
+                   ssize_t *ret_got)
 {
     struct weir__fiber *fiber = weir__fiber_current();
     enum weir__stall_state before;
-    struct job *job = weir_alloc0(sizeof(*job));
+    struct job *job = weir_alloc(sizeof(*job));
     int r;
 
     if (job == NULL) {
         return WEIR_ENOMEM;
     }
+    *job = *what;
+    job->opened = file->opened;
     atomic_fetch_add_explicit(&file->opened->refs, 1, memory_order_relaxed);
-    *job = (struct job){
-        .opened = file->opened, .chunk = weir_chunk_ref(chunk), .offset = file->offset};
+    if (job->chunk != NULL) {
+        weir_chunk_ref(job->chunk);
+    }
     before =
         weir__stall_enter(fiber->stall, WEIR__STALL_WAIT_SOURCE, weir__loop_clock_us(fiber->loop));
     r = weir_offload(job_run, job, job_destroy, deadline, NULL);
@@ -130,7 +160,16 @@ static int read_off_loop(struct file_source *file, struct weir_chunk *chunk, int
         *ret_got = job->got;
         file->native = job->native;
         job_destroy(job);
-    } else if (r == WEIR_EBUSY || r == WEIR_ECLOSED) {
+    }
+    return r;
+}
+
+static int read_off_loop(struct file_source *file, struct weir_chunk *chunk, int64_t deadline,
+                         ssize_t *ret_got)
+{
+    int r = run_job(file, &(struct job){.chunk = chunk, .offset = file->offset}, deadline, ret_got);
+
+    if (r == WEIR_EBUSY || r == WEIR_ECLOSED) {
         /* No thread to be had: better that the loop waits for the disk than that the stream fails. */
         *ret_got =
             pread(file->opened->fd, weir_chunk_data(chunk), weir_chunk_len(chunk), file->offset);
@@ -138,6 +177,63 @@ static int read_off_loop(struct file_source *file, struct weir_chunk *chunk, int
         r = 0;
     }
     return r;
+}
+
+/* How many of the next `len` bytes are in the page cache. Returns 0 or WEIR_EUNSUPPORTED: this file system cannot say. */
+static int look(struct file_source *file, uint64_t len, uint64_t *ret_warm)
+{
+    /* Each step by its first byte, and the last one by its last as well. */
+    for (uint64_t at = 0;; at = at + WARM_STEP < len - 1 ? at + WARM_STEP : len - 1) {
+        uint8_t byte;
+        struct iovec part = {.iov_base = &byte, .iov_len = 1};
+
+        if (preadv2(file->opened->fd, &part, 1, file->offset + (off_t)at, RWF_NOWAIT) < 0) {
+            if (errno == EOPNOTSUPP) {
+                return WEIR_EUNSUPPORTED;
+            }
+            *ret_warm = at / WARM_STEP * WARM_STEP;
+            return 0;
+        }
+        if (at == len - 1) {
+            *ret_warm = len;
+            return 0;
+        }
+    }
+}
+
+/* Sees to it that bytes at the offset are in memory, and says how many. Returns 0 or a result of lend_fd(). */
+static int warm(struct file_source *file, int64_t deadline, uint64_t *ret_bytes)
+{
+    uint64_t len = file->left < WARM_BYTES ? file->left : WARM_BYTES;
+    uint64_t bytes;
+    ssize_t got;
+    int r;
+
+    if (file->in_memory) {
+        *ret_bytes = file->left;
+        return 0;
+    }
+    if (file->offset >= file->warm_to) {
+        r = look(file, len, &bytes);
+        if (r < 0) {
+            return r;
+        }
+        if (bytes == 0 && deadline == 0) {
+            posix_fadvise(file->opened->fd, file->offset, (off_t)len, POSIX_FADV_WILLNEED);
+            return WEIR_EAGAIN;
+        }
+        if (bytes == 0) {
+            r = run_job(file, &(struct job){.offset = file->offset, .len = len}, deadline, &got);
+            if (r < 0 && r != WEIR_EBUSY && r != WEIR_ECLOSED && r != WEIR_ENOMEM) {
+                return r;
+            }
+            bytes = len; /* without a thread the loop waits */
+        }
+        file->warm_to = file->offset + (off_t)bytes;
+    }
+    bytes = (uint64_t)(file->warm_to - file->offset);
+    *ret_bytes = bytes < file->left ? bytes : file->left;
+    return 0;
 }
 
 static int file_next(void *state, size_t max_bytes, int64_t deadline, struct weir_chunk **ret)
@@ -190,19 +286,32 @@ static void file_explain(void *state, struct weir_error *ret)
     }
 }
 
-static int file_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+static int file_lend_file(void *state, int64_t deadline, struct weir_loan *ret)
 {
     struct file_source *file = state;
+    uint64_t bytes;
+    int r;
 
-    (void)deadline; /* a file is always readable */
     if (file->left == 0) {
         return WEIR_EUNSUPPORTED; /* next() tells the end */
     }
-    if (lseek(file->opened->fd, file->offset, SEEK_SET) < 0) {
-        return failed(file, errno);
+    r = warm(file, deadline, &bytes);
+    if (r == 0) {
+        *ret = (struct weir_loan){
+            .fd = file->opened->fd, .max_bytes = bytes, .offset = (uint64_t)file->offset};
     }
-    *ret = (struct weir_loan){.fd = file->opened->fd, .max_bytes = file->left};
-    return 0;
+    return r;
+}
+
+/* To be read as a stream: from where the descriptor stands. */
+static int file_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    int r = file_lend_file(state, deadline, ret);
+
+    if (r == 0 && lseek(ret->fd, (off_t)ret->offset, SEEK_SET) < 0) {
+        return failed(state, errno);
+    }
+    return r;
 }
 
 static int file_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
@@ -226,6 +335,7 @@ static const struct weir_source_ops file_ops = {
     .destroy = file_destroy,
     .explain = file_explain,
     .lend_fd = file_lend_fd,
+    .lend_file = file_lend_file,
     .repay_fd = file_repay_fd,
 };
 

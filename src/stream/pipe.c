@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The pipe: asks the sink how much is worth bringing, brings that, hands it over. Where the source lends its descriptor
- * and the sink takes one, the bytes stay in the kernel; it knows no protocol. Invariant: at most one chunk, or one
+ * and the sink takes one, the bytes stay in the kernel: from a file at once, from anything else through a kernel pipe. It
+ * knows no protocol. Invariant: at most one chunk, or one
  * pipe's content, is in its hands.
  */
 #include "rt/pipes.h"
@@ -63,6 +64,32 @@ static int splice_piece(struct transfer *transfer, size_t room)
     return r;
 }
 
+/* One piece of a file, without a pipe between; results as above. */
+static int file_piece(struct transfer *transfer, size_t room)
+{
+    struct weir_loan loan;
+    size_t bytes, taken = 0;
+    int r = weir__source_lend_file(transfer->source, transfer->deadline, &loan);
+    int sunk;
+
+    if (r < 0) {
+        return r;
+    }
+    bytes = loan.max_bytes < room ? (size_t)loan.max_bytes : room;
+    sunk = weir__sink_take_file(transfer->sink, loan.fd, loan.offset, bytes, transfer->deadline,
+                                &taken);
+    r = weir__source_repay(transfer->source, taken, 0, sunk == 0 && taken == 0);
+    if (sunk == WEIR_EUNSUPPORTED) {
+        return r == 1 ? sunk : r;
+    }
+    if (sunk < 0) {
+        transfer->sink_failed = true;
+        return sunk;
+    }
+    transfer->bytes += taken;
+    return r;
+}
+
 /* One chunk through user space; results as above. */
 static int copy_piece(struct transfer *transfer, size_t room)
 {
@@ -120,8 +147,11 @@ static int move_all(struct transfer *transfer)
             transfer->sink_failed = true;
             return r;
         }
-        r = weir__sink_can_take_fd(transfer->sink) ? splice_piece(transfer, room)
-                                                   : WEIR_EUNSUPPORTED;
+        r = weir__sink_can_take_file(transfer->sink) ? file_piece(transfer, room)
+                                                     : WEIR_EUNSUPPORTED;
+        if (r == WEIR_EUNSUPPORTED && weir__sink_can_take_fd(transfer->sink)) {
+            r = splice_piece(transfer, room);
+        }
         if (r == WEIR_EUNSUPPORTED) {
             r = copy_piece(transfer, room);
         }

@@ -211,6 +211,34 @@ int weir__sink_take_fd(struct weir_sink *sink, int pipe_fd, size_t bytes, int64_
     return settle(sink, r);
 }
 
+bool weir__sink_can_take_file(struct weir_sink *sink)
+{
+    weir_check(sink, SINK_MAGIC);
+    return sink->final == WEIR__OPEN && !sink->busy && sink->ops->take_file != NULL &&
+           sink->ops->can_take_file != NULL && sink->ops->can_take_file(sink->state);
+}
+
+int weir__sink_take_file(struct weir_sink *sink, int fd, uint64_t offset, size_t bytes,
+                         int64_t deadline, size_t *ret_taken)
+{
+    size_t taken = 0;
+    int r = enter(sink);
+
+    if (r < 0) {
+        return r;
+    }
+    r = sink->ops->take_file(sink->state, fd, offset, bytes, deadline, &taken);
+    sink->busy = false;
+    if ((r == 0 || r == WEIR_EUNSUPPORTED) && sink->final == WEIR__OPEN) {
+        if (r == 0) {
+            sink->refused = false;
+            *ret_taken = taken;
+        }
+        return r;
+    }
+    return settle(sink, r);
+}
+
 int weir_end(struct weir_sink *sink, struct weir_fields *trailers)
 {
     int r = enter(sink);

@@ -161,7 +161,9 @@ int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
     return settle(source, r);
 }
 
-int weir__source_lend(struct weir_source *source, int64_t deadline, struct weir_loan *ret)
+static int lend(struct weir_source *source,
+                int (*op)(void *state, int64_t deadline, struct weir_loan *ret), int64_t deadline,
+                struct weir_loan *ret)
 {
     struct weir_loan loan = {.fd = -1};
     int r = enter(source);
@@ -172,8 +174,7 @@ int weir__source_lend(struct weir_source *source, int64_t deadline, struct weir_
     if (r < 0) {
         return r;
     }
-    r = source->ops->lend_fd != NULL ? source->ops->lend_fd(source->state, deadline, &loan)
-                                     : WEIR_EUNSUPPORTED;
+    r = op != NULL ? op(source->state, deadline, &loan) : WEIR_EUNSUPPORTED;
     source->busy = false;
     if (r == 0 && source->final != WEIR__OPEN) {
         r = source->ops->repay_fd(source->state, 0, 0, false);
@@ -189,6 +190,16 @@ int weir__source_lend(struct weir_source *source, int64_t deadline, struct weir_
         r = WEIR_EAGAIN;
     }
     return settle(source, r);
+}
+
+int weir__source_lend(struct weir_source *source, int64_t deadline, struct weir_loan *ret)
+{
+    return lend(source, source->ops->lend_fd, deadline, ret);
+}
+
+int weir__source_lend_file(struct weir_source *source, int64_t deadline, struct weir_loan *ret)
+{
+    return lend(source, source->ops->lend_file, deadline, ret);
 }
 
 int weir__source_repay(struct weir_source *source, uint64_t taken, int native, bool at_eof)

@@ -50,9 +50,14 @@ int weir__wait_writable(struct weir_sink *sink, int64_t deadline, size_t *ret_ro
  * repay: as of repay_fd(). The end of the loan is no call of its own: a cancel in between makes it answer ECANCELED.
  */
 int weir__source_lend(struct weir_source *source, int64_t deadline, struct weir_loan *ret);
+/* The same by lend_file(). */
+int weir__source_lend_file(struct weir_source *source, int64_t deadline, struct weir_loan *ret);
 int weir__source_repay(struct weir_source *source, uint64_t taken, int native, bool at_eof);
 bool weir__sink_can_take_fd(struct weir_sink *sink);
 int weir__sink_take_fd(struct weir_sink *sink, int pipe_fd, size_t bytes, int64_t deadline);
+bool weir__sink_can_take_file(struct weir_sink *sink);
+int weir__sink_take_file(struct weir_sink *sink, int fd, uint64_t offset, size_t bytes,
+                         int64_t deadline, size_t *ret_taken);
 
 /* What has become of a sink while nobody was looking: its peer has left (an error), or its end was reached behind the
  * back of the weir_end() that waits for it (0). Unless it is over already. */

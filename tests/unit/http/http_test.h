@@ -35,6 +35,7 @@ struct scene {
     void *arg;
     void (*prepare)(struct scene *scene); /* makes opts.fields; NULL: there are none */
     char *kept; /* room for opts.keep bytes, which outlive the scene; NULL: they don't */
+    const char *const (*lines)[2]; /* field lines of the request, up to a NULL; NULL: none */
     /* afterwards */
     struct weir__memory_result result;
     int64_t ended_ms;
@@ -77,6 +78,14 @@ static inline void play_failing(struct scene *scene, int64_t fail_at)
     size_t used = weir__budget_used(budget);
     struct weir__timer timer;
 
+    if (scene->lines != NULL) {
+        assert_int_equal(weir_fields_create(&scene->opts.fields), 0);
+        for (size_t i = 0; scene->lines[i][0] != NULL; i++) {
+            assert_int_equal(weir_fields_add(scene->opts.fields, weir_str(scene->lines[i][0]),
+                                             weir_str(scene->lines[i][1])),
+                             0);
+        }
+    }
     scene_us = 1000000;
     assert_int_equal(weir__loop_create(scene_clock, &scene_us, &scene_loop), 0);
     weir__timer_init(&timer,
