@@ -117,7 +117,7 @@ WEIR_API WEIR_NODISCARD int weir_source_create_take(const struct weir_source_ops
  * Sends a chunk, waiting while the peer's window or the socket is full. What it accepted leaves at once, or at the
  * latest when the fiber waits or ends; no timer holds it back.
  *
- * chunk     borrowed: the sink takes its own reference if it keeps the bytes. Any size.
+ * chunk     borrowed: the sink takes its own reference if it keeps the bytes. Any size; an empty one does nothing.
  * deadline  absolute, monotonic ms; 0 = don't wait, -1 = only the sink's own clocks.
  *
  * Returns 0, or

@@ -70,6 +70,7 @@ static void req_main(void *arg)
     req->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     req->stream->owner = req;
     req->stream->on_gone = weir__req_gone;
+    req->stream->in_declared = req->body_length;
     fiber->scope = &req->scope;
     fiber->stall = &req->stream->clock;
     weir__scope_init(&req->scope, fiber);

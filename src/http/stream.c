@@ -233,6 +233,7 @@ void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops
         .loop = loop,
         .limits = limits,
         .in_limit = UINT64_MAX,
+        .in_declared = UINT64_MAX,
         .out_left = WEIR_LENGTH_UNKNOWN,
     };
     weir__source_init(&stream->body, &weir__stream_body_ops, stream);

@@ -120,6 +120,7 @@ struct weir__stream {
     struct weir_sink out;
     struct weir__stall clock; /* of the outgoing direction */
     uint64_t in_bytes, in_limit;
+    uint64_t in_declared; /* the incoming body's length, or WEIR_LENGTH_UNKNOWN; a server's */
     uint64_t out_bytes,
         out_left;          /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
     int64_t first_byte_us; /* when the incoming body began; 0: not yet */
@@ -150,6 +151,10 @@ int weir__stream_begin(struct weir__stream *stream, const struct weir__head *hea
 /* Whether whoever reads the body must let go of something before read() may hand out more than its end; the account's
  * release has to be followed by weir__stream_readable(). */
 bool weir__stream_holds_too_much(struct weir__stream *stream);
+
+/* How many bytes are still to come of a source that is a server's incoming body, as its head declares them;
+ * WEIR_LENGTH_UNKNOWN for any other. */
+uint64_t weir__source_declared(struct weir_source *source);
 
 /* ---- what a wire calls up ---- */
 void weir__stream_readable(struct weir__stream *stream);

@@ -123,6 +123,17 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
     }
 }
 
+uint64_t weir__source_declared(struct weir_source *source)
+{
+    struct weir__stream *stream = source->state;
+
+    if (source->ops != &weir__stream_body_ops || stream->in_declared == WEIR_LENGTH_UNKNOWN ||
+        stream->in_declared < stream->in_bytes) {
+        return WEIR_LENGTH_UNKNOWN;
+    }
+    return stream->in_declared - stream->in_bytes;
+}
+
 static int body_lend(void *state, int64_t deadline, struct weir_loan *ret)
 {
     struct weir__stream *stream = state;

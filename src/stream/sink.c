@@ -97,7 +97,11 @@ int weir_emit_take(struct weir_sink *sink, struct weir_chunk *chunk, int64_t dea
         weir_chunk_unref(chunk);
         return r;
     }
-    r = hand_over(sink, chunk, deadline);
+    if (weir_chunk_len(chunk) > 0) {
+        r = hand_over(sink, chunk, deadline);
+    } else {
+        weir_chunk_unref(chunk); /* an empty body, read whole */
+    }
     sink->busy = false;
     return r;
 }

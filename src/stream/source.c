@@ -147,7 +147,8 @@ int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
     r = source->ops->next(source->state, max_bytes, deadline, &chunk);
     source->busy = false;
     if (r > 0) {
-        bool valid = r == 1 && chunk != NULL && weir_chunk_len(chunk) <= max_bytes;
+        size_t len = chunk != NULL ? weir_chunk_len(chunk) : 0;
+        bool valid = r == 1 && len > 0 && len <= max_bytes;
 
         if (valid && source->final == WEIR__OPEN) {
             *ret = chunk;
@@ -234,6 +235,19 @@ void weir_cancel(struct weir_source *source, enum weir_reason reason)
     }
     if (source->ops->cancel != NULL) {
         source->ops->cancel(source->state, reason);
+    }
+}
+
+void weir__source_fail(struct weir_source *source, int code, enum weir_reason reason)
+{
+    struct weir_error error = weir__stream_error(code, WEIR_SIDE_SELF, source->ops->name);
+
+    weir_check(source, SOURCE_MAGIC);
+    if (source->final >= 0 && !source->busy) {
+        source->cancelled |= source->final == 0; /* its peer is done, and is told nothing more */
+        error.reason = reason;
+        source->final = code;
+        source->fault = weir__fault_of(&error);
     }
 }
 

@@ -63,6 +63,10 @@ int weir__sink_take_file(struct weir_sink *sink, int fd, uint64_t offset, size_t
  * back of the weir_end() that waits for it (0). Unless it is over already. */
 void weir__sink_settle(struct weir_sink *sink, int r);
 
+/* Fails a source that has not failed yet and that nobody is inside of, for good, without telling its peer: whoever has read some of it and could
+ * not keep that must not let a later reader take the rest for the whole. */
+void weir__source_fail(struct weir_source *source, int code, enum weir_reason reason);
+
 /* Why a wait on the source would fail now, if it knows: explain() may turn the ECANCELED in `ret` into its own story. */
 void weir__source_probe(struct weir_source *source, struct weir_error *ret);
 
