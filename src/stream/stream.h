@@ -21,6 +21,7 @@ struct weir_source {
     uint32_t magic;
     int final; /* WEIR__OPEN, 0 after a verified end, or the error */
     bool busy, cancelled, embedded;
+    uint8_t depth; /* of the combinators nested in it */
     const struct weir_source_ops *ops;
     void *state;
     struct weir__fault fault; /* if `final` is an error */
