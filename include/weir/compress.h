@@ -37,7 +37,7 @@ WEIR_API WEIR_NODISCARD int weir_coding_parse(struct weir_view name, enum weir_c
 struct weir_encode_opts {
     int level; /* 1 fast to 9 small; 0 = the coding's own default: gzip 6, zstd 3, brotli 4 */
     unsigned
-        window_bits; /* log2 of the window: gzip 9 to 15, brotli 10 to 24, zstd 10 to 23; 0 = 15, 16, 17 */
+        window_bits; /* log2 of the window: gzip 9 to 15, brotli 10 to 24, zstd 10 to 23; 0 = 15, 16, 16 */
     bool
         for_events; /* of a long stream of small pieces: defaults that take less memory (gzip 32 KiB, zstd 250 KiB,
                              brotli 600 KiB) */

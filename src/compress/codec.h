@@ -12,7 +12,7 @@
  * memory comes through base/alloc and is charged to the process's budget, like the bytes that it holds back.
  */
 struct weir__codec_io {
-    const uint8_t *in;
+    const uint8_t *in; /* never NULL */
     size_t in_len;
     uint8_t *out;
     size_t out_len; /* room; 1 or more */

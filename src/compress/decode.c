@@ -67,7 +67,7 @@ static bool is_too_much(const struct decode *decode)
 /* One step into `room` bytes at `out`. Returns how many were filled in, or an error. */
 static int step(struct decode *decode, uint8_t *out, size_t room)
 {
-    struct weir__codec_io io = {.out = out, .out_len = room};
+    struct weir__codec_io io = {.in = (const uint8_t *)"", .out = out, .out_len = room};
     size_t had = 0;
     int r;
 

@@ -54,7 +54,7 @@ static int look(struct encode *encode, int64_t deadline)
 /* One step of the encoder; `full` when something is to be delivered. */
 static int step(struct encode *encode)
 {
-    struct weir__codec_io io = {0};
+    struct weir__codec_io io = {.in = (const uint8_t *)""};
     size_t had = 0;
     int r;
 

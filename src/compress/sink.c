@@ -45,7 +45,7 @@ static int send(struct weir__compress_sink *compress, int64_t deadline)
 /* One step of the encoder. */
 static int step(struct weir__compress_sink *compress)
 {
-    struct weir__codec_io io = {0};
+    struct weir__codec_io io = {.in = (const uint8_t *)""};
     enum weir__codec_op op = compress->in != NULL ? WEIR__CODEC_RUN : compress->op;
     size_t had = 0;
     int r;

@@ -45,10 +45,8 @@ static void lend(z_stream *stream, const struct weir__codec_io *io)
 
 static void take_back(z_stream *stream, struct weir__codec_io *io)
 {
-    if (io->in_len > 0) {
-        io->in_len -= (size_t)(stream->next_in - io->in);
-        io->in = stream->next_in;
-    }
+    io->in_len -= (size_t)(stream->next_in - io->in);
+    io->in = stream->next_in;
     io->out_len -= (size_t)(stream->next_out - io->out);
     io->out = stream->next_out;
     stream->next_in = NULL;

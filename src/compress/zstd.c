@@ -28,8 +28,8 @@ static bool set(ZSTD_CCtx *context, ZSTD_cParameter parameter, int value)
 static int encoder_open(struct weir__codec *codec, const struct weir__codec_params *params)
 {
     int level = params->level != 0 ? params->level : params->small ? 1 : 3;
-    int window = params->window_bits != 0 ? (int)params->window_bits : params->small ? 14 : 17;
-    int table = window < 17 ? window : 17;
+    int window = params->window_bits != 0 ? (int)params->window_bits : params->small ? 14 : 16;
+    int table = window < 18 ? window - 1 : 17;
     ZSTD_CCtx *context;
 
     if (window < ZSTD_WINDOWLOG_MIN || window > WINDOW_BITS_MAX) {
@@ -39,7 +39,7 @@ static int encoder_open(struct weir__codec *codec, const struct weir__codec_para
     if (context == NULL) {
         return WEIR_ENOMEM;
     }
-    /* Tables as large as the window: a level's own are made for files. */
+    /* Tables of half as many entries as the window has bytes: a level's own are made for files. */
     if (!set(context, ZSTD_c_compressionLevel, level) || !set(context, ZSTD_c_windowLog, window) ||
         !set(context, ZSTD_c_hashLog, table) || !set(context, ZSTD_c_chainLog, table) ||
         !set(context, ZSTD_c_checksumFlag, 1)) {
