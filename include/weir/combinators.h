@@ -234,23 +234,18 @@ WEIR_API WEIR_NODISCARD int weir_progress_create_take(struct weir_source *given,
 
 #define WEIR_SHA256_BYTES 32
 
-/**
- * The SHA-256 of what passes.
- *
- * Returns 0, WEIR_EINVAL, WEIR_ENOMEM, WEIR_ELIMIT. Context: loop or fiber.  Since: 0.1.
- */
-WEIR_API WEIR_NODISCARD int weir_hash_create_take(struct weir_source *given,
-                                                  struct weir_source **ret);
+/** Is told the digest; it must not suspend. */
+typedef void(weir_hash_fn)(void *arg, const uint8_t digest[WEIR_SHA256_BYTES]);
 
 /**
- * The digest, once the source has ended: a truncated body has none.
+ * The SHA-256 of what passes, told to a callback at the verified end: a truncated body has no digest.
  *
- * hash  the source of weir_hash_create_take() itself, also while another combinator owns it.
+ * arg  borrowed for the source's life.
  *
- * Returns 0, WEIR_ESTATE (no verified end yet), WEIR_EINVAL (no such source). Context: loop or fiber.  Since: 0.1.
+ * Returns 0, WEIR_EINVAL (no fn), WEIR_ENOMEM, WEIR_ELIMIT. Context: loop or fiber.  Since: 0.1.
  */
-WEIR_API WEIR_NODISCARD int weir_hash_digest(struct weir_source *hash,
-                                             uint8_t ret[WEIR_SHA256_BYTES]);
+WEIR_API WEIR_NODISCARD int weir_hash_create_take(struct weir_source *given, weir_hash_fn *fn,
+                                                  void *arg, struct weir_source **ret);
 
 /* ---- several ---- */
 

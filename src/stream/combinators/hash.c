@@ -7,8 +7,8 @@
 struct hash {
     struct weir__wrap wrap;
     struct sha256_ctx context;
-    bool ended;
-    uint8_t digest[WEIR_SHA256_BYTES];
+    weir_hash_fn *fn;
+    void *arg;
 };
 
 static int hash_next(void *state, size_t max_bytes, int64_t deadline, struct weir_chunk **ret)
@@ -21,8 +21,10 @@ static int hash_next(void *state, size_t max_bytes, int64_t deadline, struct wei
 
         sha256_update(&hash->context, view.len, view.data);
     } else if (r == 0) {
-        sha256_digest(&hash->context, sizeof(hash->digest), hash->digest);
-        hash->ended = true;
+        uint8_t digest[WEIR_SHA256_BYTES];
+
+        sha256_digest(&hash->context, sizeof(digest), digest);
+        hash->fn(hash->arg, digest);
     }
     return r;
 }
@@ -35,27 +37,22 @@ static const struct weir_source_ops hash_ops = {
     .explain = weir__wrap_explain,
 };
 
-int weir_hash_create_take(struct weir_source *given, struct weir_source **ret)
+int weir_hash_create_take(struct weir_source *given, weir_hash_fn *fn, void *arg,
+                          struct weir_source **ret)
 {
-    int r = weir__wrap_create_take(&hash_ops, sizeof(struct hash), given, ret);
+    struct hash *hash;
+    int r;
 
-    if (r == 0) {
-        sha256_init(&((struct hash *)(*ret)->state)->context);
-    }
-    return r;
-}
-
-int weir_hash_digest(struct weir_source *hash, uint8_t ret[WEIR_SHA256_BYTES])
-{
-    struct hash *state;
-
-    if (hash == NULL || hash->ops != &hash_ops) {
+    if (fn == NULL) {
+        weir_source_destroy(given);
         return WEIR_EINVAL;
     }
-    state = hash->state;
-    if (!state->ended) {
-        return WEIR_ESTATE;
+    r = weir__wrap_create_take(&hash_ops, sizeof(*hash), given, ret);
+    if (r == 0) {
+        hash = (*ret)->state;
+        sha256_init(&hash->context);
+        hash->fn = fn;
+        hash->arg = arg;
     }
-    memcpy(ret, state->digest, sizeof(state->digest));
-    return 0;
+    return r;
 }

@@ -218,6 +218,7 @@ int weir__sse_decode(struct weir__sse_decoder *decoder, struct weir_view input, 
         at++;
         if (decoder->in_comment) {
             decoder->in_comment = false;
+            decoder->has_begun = true;
         } else if (decoder->line.len == 0) {
             r = line_over(decoder, piece, ret);
         } else {

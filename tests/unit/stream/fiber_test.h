@@ -5,7 +5,7 @@
 #include "stream_test.h"
 
 /* A test whose body runs in a fiber on a fake clock. */
-static void fiber_test(void (*fn)(void *arg))
+static inline void fiber_test(void (*fn)(void *arg))
 {
     struct world world;
 

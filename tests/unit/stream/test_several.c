@@ -595,7 +595,7 @@ FIBER_TEST(bad_arguments_consume_the_source)
     REFUSED(weir_batch_create_take(source, &(struct weir_batch_opts){.max_items = 5000}, &batch));
     REFUSED(weir_batch_create_take(source, &(struct weir_batch_opts){.max_delay_ms = -1}, &batch));
     assert_int_equal(weir_take_create_take(NULL, 1, &out), WEIR_EINVAL);
-    assert_int_equal(weir_hash_create_take(NULL, &out), WEIR_EINVAL);
+    assert_int_equal(weir_hash_create_take(NULL, NULL, NULL, &out), WEIR_EINVAL);
     assert_int_equal(weir_tee_create_take(NULL, 0, &out, &other), WEIR_EINVAL);
     assert_int_equal(weir_merge_create_take(NULL, 1, NULL, &out), WEIR_EINVAL);
     assert_int_equal(weir_prefetch_create_take(NULL, 0, &out), WEIR_EINVAL);

@@ -119,6 +119,9 @@ FIBER_TEST(line_ends_and_the_mark)
            "message//b/-1;");
     expect("\xef\xbb\xbf: comment\ndata: a\n\n", "message//a/-1;");
     expect("\xef\xbb\xbf", "");
+    expect(":\n\xef\xbb\xbf"
+           "data: a\n\ndata: b\n\n",
+           "message//b/-1;");
 }
 
 FIBER_TEST(fields)
