@@ -24,9 +24,13 @@ void weir__req_conclude(struct weir_req *req, int r, bool last)
     req->kept = false;
     if (!stream->begun && stream->gone == WEIR_REASON_NONE) {
         int status = r < 0 ? weir_err_status(r) : 500;
+        const char *text = r < 0 ? weir_strerror(r) : "no reply was made";
 
-        WEIR_IGNORE(
-            weir_reply_text(req, status, "%s\n", r < 0 ? weir_strerror(r) : "no reply was made"));
+        if (r == WEIR_ECANCELED && req->cancel_status != 0) {
+            status = req->cancel_status;
+            text = weir_strerror(WEIR_ETIMEDOUT);
+        }
+        WEIR_IGNORE(weir_reply_text(req, status, "%s\n", text));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
     if ((last || stream->begun) && stream->out.final != 0 && !stream->out.aborted) {

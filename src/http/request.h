@@ -41,8 +41,9 @@ struct weir_req {
     const struct weir__match *match;   /* while a router runs: what its path's segments are */
     const char *route;                 /* the pattern it took, the router's */
     uint64_t id;
-    int status; /* sent; 0: none yet */
-    bool kept;  /* a filter keeps the head back: begun for the handler, not for the wire */
+    int status;        /* sent; 0: none yet */
+    int cancel_status; /* what a cancelled handler means, if a deadline did it; 0: what its code does */
+    bool kept;         /* a filter keeps the head back: begun for the handler, not for the wire */
 };
 
 /* Copies the request to the page of a new fiber and starts its handler there; `given` is of no more use, but for its
