@@ -35,6 +35,13 @@ struct weir_req {
 
     struct weir_scope scope;
     struct weir__every *every; /* weir_req_every(); NULL: nobody asked */
+    struct weir__disconnect {
+        struct weir__disconnect *outer;
+        void (*fn)(void *arg);
+        void *arg;
+        bool fired;
+    } disconnect_first, *disconnect; /* the newest; the others are on the heap */
+    bool deserted;                   /* the client left before the reply was over */
     uint64_t id;
     int status; /* sent; 0: none yet */
 };

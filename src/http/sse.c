@@ -10,6 +10,7 @@
 #include "bytes/chunk.h"
 #include "http/sse_encode.h"
 #include "rt/loop.h"
+#include "rt/relay.h"
 
 #define FLUSH_AFTER_US 1000 /* without a wait */
 
@@ -91,8 +92,14 @@ static int send_take(struct weir_sink *sink, struct weir_chunk *chunk)
     return r;
 }
 
+WEIR__RELAY_2(int, relay_sse_emit, weir_sse_emit, struct weir_sink *, const struct weir_event *)
+
 int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event)
 {
+    if (weir__relay_here != NULL) {
+        return relay_sse_emit(sink, event);
+    }
+
     WEIR_CLEANUP(weir_chunk_unrefp) struct weir_chunk *chunk = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;
@@ -107,8 +114,14 @@ int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event)
     return r < 0 ? r : send_take(sink, weir_take(chunk));
 }
 
+WEIR__RELAY_2(int, relay_sse_comment, weir_sse_comment, struct weir_sink *, struct weir_view)
+
 int weir_sse_comment(struct weir_sink *sink, struct weir_view text)
 {
+    if (weir__relay_here != NULL) {
+        return relay_sse_comment(sink, text);
+    }
+
     WEIR_CLEANUP(weir_chunk_unrefp) struct weir_chunk *chunk = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;

@@ -77,12 +77,18 @@ static int limit_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
     return weir__source_repay(limit->inner, taken, native, at_eof);
 }
 
+static int64_t limit_arm(void *state, struct weir_waker *waker)
+{
+    return weir_source_arm(((struct limit *)state)->inner, waker);
+}
+
 static const struct weir_source_ops limit_ops = {
     .name = "limit",
     .next = limit_next,
     .cancel = limit_cancel,
     .destroy = limit_destroy,
     .explain = limit_explain,
+    .arm = limit_arm,
     .lend_fd = limit_lend_fd,
     .repay_fd = limit_repay_fd,
 };

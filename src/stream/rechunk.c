@@ -76,12 +76,18 @@ static void rechunk_explain(void *state, struct weir_error *ret)
     weir__explain_inner(((struct rechunk *)state)->inner, ret);
 }
 
+static int64_t rechunk_arm(void *state, struct weir_waker *waker)
+{
+    return weir_source_arm(((struct rechunk *)state)->inner, waker);
+}
+
 static const struct weir_source_ops rechunk_ops = {
     .name = "rechunk",
     .next = rechunk_next,
     .cancel = rechunk_cancel,
     .destroy = rechunk_destroy,
     .explain = rechunk_explain,
+    .arm = rechunk_arm,
 };
 
 int weir_rechunk_create_take(struct weir_source *given, size_t min_bytes, size_t max_bytes,
