@@ -33,6 +33,7 @@ static const struct weir_source_ops hash_ops = {
     .name = "hash",
     .next = hash_next,
     .cancel = weir__wrap_cancel,
+    .arm = weir__wrap_arm,
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
 };

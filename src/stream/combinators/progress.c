@@ -96,6 +96,7 @@ static const struct weir_source_ops progress_ops = {
     .name = "progress",
     .next = progress_next,
     .cancel = weir__wrap_cancel,
+    .arm = weir__wrap_arm,
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
     .lend_fd = progress_lend_fd,

@@ -62,6 +62,7 @@ static const struct weir_source_ops take_ops = {
     .name = "take",
     .next = take_next,
     .cancel = weir__wrap_cancel,
+    .arm = weir__wrap_arm,
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
     .lend_fd = take_lend_fd,
