@@ -3,6 +3,7 @@
 #include "http/request.h"
 
 #include "http/reply_fields.h"
+#include "rt/relay.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,15 +36,27 @@ int weir__reply_begin(struct weir_req *req, int status, struct weir_fields *fiel
     return r;
 }
 
+WEIR__RELAY_5(int, relay_stream_begin, weir_stream_begin, struct weir_req *, int,
+              struct weir_fields *, uint64_t, struct weir_sink **)
+
 int weir_stream_begin(struct weir_req *req, int status, struct weir_fields *fields, uint64_t length,
                       struct weir_sink **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_stream_begin(req, status, fields, length, ret);
+    }
     return req->filters == NULL ? weir__reply_begin(req, status, fields, length, ret)
                                 : weir__reply_filter(req, status, fields, length, ret);
 }
 
+WEIR__RELAY_3(int, relay_inform, weir_inform, struct weir_req *, int, struct weir_fields *)
+
 int weir_inform(struct weir_req *req, int status, struct weir_fields *fields)
 {
+    if (weir__relay_here != NULL) {
+        return relay_inform(req, status, fields);
+    }
+
     struct weir__stream *stream = req->stream;
 
     if (status < 100 || status > 199 || status == 101) {
@@ -64,9 +77,16 @@ int weir_inform(struct weir_req *req, int status, struct weir_fields *fields)
     return stream->ops->inform(stream, status, fields);
 }
 
+WEIR__RELAY_5(int, relay_reply_bytes, weir_reply_bytes, struct weir_req *, int,
+              struct weir_fields *, const char *, struct weir_view)
+
 int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *fields, const char *type,
                      struct weir_view body)
 {
+    if (weir__relay_here != NULL) {
+        return relay_reply_bytes(req, status, fields, type, body);
+    }
+
     struct weir_fields *own = NULL;
     struct weir_chunk *first = NULL;
     struct weir_sink *sink;
@@ -179,9 +199,16 @@ int weir_reply_empty(struct weir_req *req, int status, struct weir_fields *field
     return weir_reply_bytes(req, status, fields, NULL, weir_bytes("", 0));
 }
 
+WEIR__RELAY_5(int, relay_reply_source_take, weir_reply_source_take, struct weir_req *, int,
+              struct weir_fields *, uint64_t, struct weir_source *)
+
 int weir_reply_source_take(struct weir_req *req, int status, struct weir_fields *fields,
                            uint64_t length, struct weir_source *source)
 {
+    if (weir__relay_here != NULL) {
+        return relay_reply_source_take(req, status, fields, length, source);
+    }
+
     struct weir_sink *sink;
     int r = source != NULL ? weir_stream_begin(req, status, fields, length, &sink) : WEIR_EINVAL;
 

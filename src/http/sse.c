@@ -12,6 +12,7 @@
 #include "http/request.h"
 #include "http/sse_beat.h"
 #include "http/sse_encode.h"
+#include "rt/relay.h"
 
 #define LONGEST_MS INT64_C(31536000000) /* a year */
 #define LAST_ID_BYTES 1024
@@ -79,8 +80,14 @@ int weir_sse_begin(struct weir_req *req, int status, struct weir_fields *fields,
     return 0;
 }
 
+WEIR__RELAY_2(int, relay_sse_emit, weir_sse_emit, struct weir_sink *, const struct weir_event *)
+
 int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event)
 {
+    if (weir__relay_here != NULL) {
+        return relay_sse_emit(sink, event);
+    }
+
     struct weir_chunk *frame = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;
@@ -99,8 +106,14 @@ int weir_sse_emit(struct weir_sink *sink, const struct weir_event *event)
     return weir__frame_send_take(sink, frame);
 }
 
+WEIR__RELAY_2(int, relay_sse_comment, weir_sse_comment, struct weir_sink *, struct weir_view)
+
 int weir_sse_comment(struct weir_sink *sink, struct weir_view text)
 {
+    if (weir__relay_here != NULL) {
+        return relay_sse_comment(sink, text);
+    }
+
     struct weir_chunk *frame = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;

@@ -122,12 +122,14 @@ struct weir__stream {
     uint64_t in_bytes, in_limit;
     uint64_t in_declared; /* the incoming body's length, or WEIR_LENGTH_UNKNOWN; a server's */
     uint64_t out_bytes,
-        out_left;          /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
-    int64_t first_byte_us; /* when the incoming body began; 0: not yet */
+        out_left; /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
+    int64_t in_armed_us, out_armed_us; /* a select waits for it since then; 0: none */
+    int64_t first_byte_us;             /* when the incoming body began; 0: not yet */
     struct weir__patience in_patience, out_patience;
     uint32_t fair_items, fair_bytes; /* moved since the fiber last let the others run */
     struct weir_fields *trailers;    /* of the incoming body, after its end */
     uint8_t gone;                    /* enum weir_reason: why the peer has left; 0: it is there */
+    uint8_t out_armed_state;         /* enum weir__stall_state: of the clock before the select */
     uint8_t in_broken, out_broken;   /* enum weir_reason: why a direction failed, for explain() */
     bool begun;                      /* the final head is queued */
     bool drop_body;                  /* HEAD, 204, 304: the outgoing body is accepted and dropped */

@@ -20,6 +20,11 @@ void weir__wrap_explain(void *state, struct weir_error *ret)
     weir__explain_inner(((struct weir__wrap *)state)->inner, ret);
 }
 
+int64_t weir__wrap_arm(void *state, struct weir_waker *waker)
+{
+    return weir_source_arm(((struct weir__wrap *)state)->inner, waker);
+}
+
 int weir__combinator_create_take(const struct weir_source_ops *ops, void *state, unsigned depth,
                                  struct weir_source **ret)
 {

@@ -26,6 +26,7 @@ struct weir__wrap {
 void weir__wrap_cancel(void *state, enum weir_reason reason);
 void weir__wrap_destroy(void *state);
 void weir__wrap_explain(void *state, struct weir_error *ret);
+int64_t weir__wrap_arm(void *state, struct weir_waker *waker);
 
 /*
  * A source with a zeroed state of `size` bytes that begins with a struct weir__wrap. Consumes `given`.

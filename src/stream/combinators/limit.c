@@ -60,6 +60,7 @@ static const struct weir_source_ops limit_ops = {
     .cancel = weir__wrap_cancel,
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
+    .arm = weir__wrap_arm,
     .lend_fd = limit_lend_fd,
     .repay_fd = limit_repay_fd,
 };

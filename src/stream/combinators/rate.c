@@ -5,6 +5,8 @@
  */
 #include "stream/combinators/combinator.h"
 
+#include "rt/relay.h"
+
 #define PER_BYTE INT64_C(1000000)
 #define MOST UINT64_C(1000000000000) /* 10^12: times PER_BYTE it fits */
 
@@ -116,19 +118,40 @@ static int rate_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
     return weir__source_repay(rate->wrap.inner, taken, native, at_eof);
 }
 
+static int64_t rate_arm(void *state, struct weir_waker *waker)
+{
+    struct rate *rate = state;
+
+    if (waker != NULL && rate->tokens < rate->quantum) {
+        /* Only the time is waited for; what comes of the inner source is seen then. */
+        return (rate->at_us + (rate->quantum - rate->tokens + rate->per_us - 1) / rate->per_us +
+                999) /
+               1000;
+    }
+    return weir_source_arm(rate->wrap.inner, waker);
+}
+
 static const struct weir_source_ops rate_ops = {
     .name = "rate",
     .next = rate_next,
     .cancel = rate_cancel,
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
+    .arm = rate_arm,
     .lend_fd = rate_lend_fd,
     .repay_fd = rate_repay_fd,
 };
 
+WEIR__RELAY_4(int, relay_rate_create_take, weir_rate_create_take, struct weir_source *, uint64_t,
+              uint64_t, struct weir_source **)
+
 int weir_rate_create_take(struct weir_source *given, uint64_t bytes_per_s, uint64_t burst_bytes,
                           struct weir_source **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_rate_create_take(given, bytes_per_s, burst_bytes, ret);
+    }
+
     struct weir__loop *loop = weir__loop_current();
     struct rate *rate;
     uint64_t quantum = bytes_per_s / 100;

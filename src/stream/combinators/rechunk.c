@@ -59,6 +59,7 @@ static const struct weir_source_ops rechunk_ops = {
     .cancel = weir__wrap_cancel,
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
+    .arm = weir__wrap_arm,
 };
 
 int weir_rechunk_create_take(struct weir_source *given, size_t min_bytes, size_t max_bytes,

@@ -122,12 +122,35 @@ static int timeout_repay_fd(void *state, uint64_t taken, int native, bool at_eof
     return weir__source_repay(timeout->wrap.inner, taken, native, at_eof);
 }
 
+static int64_t timeout_arm(void *state, struct weir_waker *waker)
+{
+    struct timeout *timeout = state;
+    int64_t now_us = weir__loop_current()->now_us;
+    int64_t until_us = timeout->total_end_us;
+    int64_t until_ms, inner_ms;
+
+    inner_ms = weir_source_arm(timeout->wrap.inner, waker);
+    if (waker == NULL) {
+        timeout->idle_spent_us += now_us - timeout->begun_us;
+        return -1;
+    }
+    timeout->begun_us = now_us;
+    if (timeout->idle_us != WEIR__NEVER &&
+        now_us + timeout->idle_us - timeout->idle_spent_us < until_us) {
+        until_us = now_us + timeout->idle_us - timeout->idle_spent_us;
+    }
+    until_ms = until_us == WEIR__NEVER ? -1 : (until_us + 999) / 1000;
+    return inner_ms < -1 || (inner_ms >= 0 && (until_ms < 0 || inner_ms < until_ms)) ? inner_ms
+                                                                                     : until_ms;
+}
+
 static const struct weir_source_ops timeout_ops = {
     .name = "timeout",
     .next = timeout_next,
     .cancel = weir__wrap_cancel,
     .destroy = weir__wrap_destroy,
     .explain = timeout_explain,
+    .arm = timeout_arm,
     .lend_fd = timeout_lend_fd,
     .repay_fd = timeout_repay_fd,
 };
