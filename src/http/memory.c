@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "bytes/chunk.h"
+#include "rt/relay.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -167,8 +168,17 @@ static void fill(struct weir__memory *memory, uint8_t *bytes, size_t len)
     }
 }
 
+static void credit(void *owner, size_t bytes);
+
+WEIR__RELAY_VOID_2(relay_credit, credit, void *, size_t)
+
 static void credit(void *owner, size_t bytes)
 {
+    if (weir__relay_here != NULL) {
+        relay_credit(owner, bytes); /* a blocking handler dropped the chunk */
+        return;
+    }
+
     struct weir__memory *memory = owner;
     uint64_t before = arrived(memory);
 
