@@ -291,7 +291,11 @@ static int await_thread(struct weir_blocking_pool *pool, struct weir__relay *rel
                         int64_t until_us)
 {
     while (!relay->posted) {
-        int r = weir__fiber_suspend(begun ? WEIR__NEVER : until_us);
+        int r;
+
+        relay->loop->computing++;
+        r = weir__fiber_suspend(begun ? WEIR__NEVER : until_us);
+        relay->loop->computing--;
 
         if (relay->posted || begun || (r == 0 && !weir__wait_is_cancelled())) {
             continue;
