@@ -34,12 +34,12 @@ static void play_blocking(struct scene *scene, weir_handler_fn *handler, void *a
 }
 
 /* A claim on a thread that is no test's: it may not jump. */
-#define must(claim)                                                            \
-    do {                                                                       \
-        if (!(claim)) {                                                        \
+#define must(claim)                                                             \
+    do {                                                                        \
+        if (!(claim)) {                                                         \
             fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #claim); \
-            abort();                                                           \
-        }                                                                      \
+            abort();                                                            \
+        }                                                                       \
     } while (0)
 
 static bool on_own_thread(void)
@@ -84,8 +84,8 @@ static void bodies_pass_with_the_bounds_of_a_fiber(void **state)
     steps[0] = (struct weir__memory_step){.act = WEIR__MEMORY_SEND, .bytes = 400000};
     steps[1] = (struct weir__memory_step){.act = WEIR__MEMORY_SEND_END};
     for (int i = 0; i < 40; i++) {
-        steps[2 + i] = (struct weir__memory_step){
-            .at_ms = i * 10, .act = WEIR__MEMORY_SOCKET, .bytes = 10000};
+        steps[2 + i] =
+            (struct weir__memory_step){.at_ms = i * 10, .act = WEIR__MEMORY_SOCKET, .bytes = 10000};
     }
     play_blocking(&scene, echoes, NULL);
     assert_true(scene.result.ended && scene.result.pattern);
@@ -511,9 +511,8 @@ static int sleeps_on_a_thread(struct weir_req *req, void *arg)
 static void a_leave_ends_what_a_thread_waits_for(void **state)
 {
     struct leave leave = {0};
-    struct scene scene = {.steps = leaves,
-                          .count = COUNT(leaves),
-                          .opts = {.body_length = WEIR_LENGTH_UNKNOWN}};
+    struct scene scene = {
+        .steps = leaves, .count = COUNT(leaves), .opts = {.body_length = WEIR_LENGTH_UNKNOWN}};
 
     (void)state;
     play_blocking(&scene, sleeps_on_a_thread, &leave);

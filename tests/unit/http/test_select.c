@@ -6,8 +6,8 @@
 #include <weir/select.h>
 #include <weir/sources.h>
 
-#define TIME(ms) \
-    {            \
+#define TIME(ms)                                  \
+    {                                             \
         .kind = WEIR_CASE_TIME, .at = (ms) + 1000 \
     }
 
@@ -227,10 +227,9 @@ static int is_patient_with_its_sink(struct weir_req *req, void *arg)
 
 static void a_client_that_takes_nothing_is_gone_for_a_select_too(void **state)
 {
-    struct scene scene = {.handler = is_patient_with_its_sink,
-                          .opts = {.socket = 1000,
-                                   .max_room = 1000,
-                                   .limits = {.write_stall_ms = 100}}};
+    struct scene scene = {
+        .handler = is_patient_with_its_sink,
+        .opts = {.socket = 1000, .max_room = 1000, .limits = {.write_stall_ms = 100}}};
 
     (void)state;
     expect_story(&scene, "WEIR_ETIMEDOUT@40 0@600 ");
@@ -487,8 +486,7 @@ static int is_meddled_with(struct weir_req *req, void *arg)
 
 static void a_stream_in_a_select_is_busy(void **state)
 {
-    struct scene scene = {.handler = is_meddled_with,
-                          .opts = {.body_length = WEIR_LENGTH_UNKNOWN}};
+    struct scene scene = {.handler = is_meddled_with, .opts = {.body_length = WEIR_LENGTH_UNKNOWN}};
 
     (void)state;
     expect_story(&scene, "0@10 ");
@@ -602,10 +600,8 @@ static void what_is_made_of_a_source_is_woken_through_it(void **state)
     static const struct {
         const char *how, *story;
     } rows[] = {
-        {"bare", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
-        {"limit", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
-        {"rechunk", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
-        {"timeout", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
+        {"bare", "WEIR_ETIMEDOUT@20 0@30 0@30 "},    {"limit", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
+        {"rechunk", "WEIR_ETIMEDOUT@20 0@30 0@30 "}, {"timeout", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
         {"rate", "WEIR_ETIMEDOUT@20 0@30 0@130 "}, /* the end is seen when the next byte may go */
     };
 
@@ -730,9 +726,8 @@ static int takes_from_all(struct weir_req *req, void *arg)
         const struct weir_channel_opts opts = {.max_items = 1 + roll(&crowd->seed, 3)};
 
         assert_int_equal(weir_channel_create(&opts, &crowd->channels[i]), 0);
-        assert_int_equal(weir_channel_pair(1 + roll(&crowd->seed, 9), &crowd->sinks[i],
-                                           &crowd->sources[i]),
-                         0);
+        assert_int_equal(
+            weir_channel_pair(1 + roll(&crowd->seed, 9), &crowd->sinks[i], &crowd->sources[i]), 0);
         cases[i] = (struct weir_case){.kind = WEIR_CASE_RECV, .channel = crowd->channels[i]};
         cases[LINES + i] =
             (struct weir_case){.kind = WEIR_CASE_SOURCE, .source = crowd->sources[i]};
