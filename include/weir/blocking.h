@@ -12,7 +12,7 @@ WEIR_BEGIN_DECLS
  * Handlers that block: around a C library that cannot loop. Such a handler runs on a thread of a bounded pool, while the
  * request's fiber stays on its loop and carries out the calls that the thread makes of this library, one at a time. So
  * the thread may make any call a fiber may, for its request: each waits as it would in a fiber, its emits and reads have
- * the same bounds and the same clocks, and the loop serves others meanwhile. Such a call costs some 10 microseconds, the
+ * the same bounds and the same clocks, and the loop serves others meanwhile. Such a call costs some 20 microseconds, the
  * way to the loop and back; a handler that emits much should gather.
  *
  * When the client leaves, the next wait answers WEIR_ECANCELED, as in a fiber. The thread is never killed: what it does

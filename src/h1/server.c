@@ -460,7 +460,13 @@ static void kill_conn(struct weir__connection *connection)
     struct server_conn *conn = of_connection(connection);
 
     if (conn->state == RUNNING) {
+        struct weir_sink *out = &conn->wire.stream.out;
+
         weir__stream_gone(&conn->wire.stream, WEIR_REASON_SHUTDOWN, 0);
+        if (out->final != 0 && !out->aborted) {
+            weir_abort(out,
+                       WEIR_REASON_SHUTDOWN); /* now: the handler may be in a library for long */
+        }
     } else {
         destroy(conn, false);
     }

@@ -23,12 +23,11 @@ typedef void(callback_fn)(void *arg);
 static _Atomic uint64_t last_id;
 
 /* For want of room: a client may well try again (RFC 9110 10.2.3). */
-static int reply_busy(struct weir_req *req, int code)
+static int reply_busy(struct weir_req *req, const char *why)
 {
     struct weir_fields *fields = NULL;
-    struct weir_view text = weir_str(weir_strerror(code));
     char line[128];
-    int len = snprintf(line, sizeof(line), "%.*s\n", (int)text.len, text.data);
+    int len = snprintf(line, sizeof(line), "%s\n", why);
     int r = weir_fields_create(&fields);
 
     if (r == 0) {
@@ -41,7 +40,6 @@ static int reply_busy(struct weir_req *req, int code)
     return r;
 }
 
-/* What the client is owed when the handler gave up: a status before the head, a broken body after it. */
 void weir__req_conclude(struct weir_req *req, int r, bool last)
 {
     struct weir__stream *stream = req->stream;
@@ -55,7 +53,8 @@ void weir__req_conclude(struct weir_req *req, int r, bool last)
             status = req->cancel_status;
             text = weir_strerror(WEIR_ETIMEDOUT);
         }
-        WEIR_IGNORE(status == 503 ? reply_busy(req, r) : weir_reply_text(req, status, "%s\n", text));
+        WEIR_IGNORE(status == 503 ? reply_busy(req, text)
+                                  : weir_reply_text(req, status, "%s\n", text));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
     if ((last || stream->begun) && stream->out.final != 0 && !stream->out.aborted) {

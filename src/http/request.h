@@ -34,8 +34,8 @@ struct weir_req {
         struct weir_req *req); /* the client's address as text, the wire's for the request's life */
 
     struct weir_scope scope;
-    struct weir__every *every; /* weir_req_every(); NULL: nobody asked */
-    struct weir__sse *sse;     /* weir_sse_config(); NULL: nobody asked */
+    struct weir__every *every;         /* weir_req_every(); NULL: nobody asked */
+    struct weir__sse *sse;             /* weir_sse_config(); NULL: nobody asked */
     struct weir_reply_filter *filters; /* the last hooked one; NULL: none */
     struct weir_req_value *values;     /* weir_req_put(), the last one first */
     const struct weir__match *match;   /* while a router runs: what its path's segments are */

@@ -780,6 +780,56 @@ static void all_that_is_sent_is_chosen_and_taken_once(void **state)
     }
 }
 
+/* ---- without memory ---- */
+
+static int reads_by_select(struct weir_req *req, void *arg)
+{
+    WEIR_CLEANUP(weir_sink_destroyp) struct weir_sink *sink = NULL;
+    struct weir_case cases[] = {{.kind = WEIR_CASE_SOURCE, .source = weir_req_body(req)},
+                                {.kind = WEIR_CASE_SINK},
+                                {.kind = WEIR_CASE_TIME, .at = INT64_MAX}};
+    struct weir_chunk *chunk;
+    size_t i;
+    int r = weir_stream_begin(req, 200, NULL, WEIR_LENGTH_UNKNOWN, &sink);
+
+    (void)arg;
+    cases[1].sink = sink;
+    while (r == 0 && (r = weir_select(cases, 1, -1, &i)) == 1 &&
+           (r = weir_next(cases[0].source, 0, &chunk)) == 1) {
+        r = weir_select(cases + 1, 2, -1, &i);
+        r = r == 1 ? weir_emit(sink, chunk, 0) : r;
+        weir_chunk_unref(chunk);
+    }
+    return r < 0 ? r : weir_end(sink, NULL);
+}
+
+static void a_lack_of_memory_is_no_clean_end(void **state)
+{
+    static const struct weir__memory_step steps[] = {
+        {.act = WEIR__MEMORY_SEND, .bytes = 100000},
+        {.at_ms = 10, .act = WEIR__MEMORY_SEND, .bytes = 100000},
+        {.at_ms = 20, .act = WEIR__MEMORY_SEND_END},
+        {.at_ms = 30, .act = WEIR__MEMORY_SOCKET, .bytes = 1000000},
+    };
+    struct scene scene = {.handler = reads_by_select,
+                          .steps = steps,
+                          .count = COUNT(steps),
+                          .opts = {.body_length = WEIR_LENGTH_UNKNOWN, .socket = 1000}};
+    int failed = 0;
+
+    (void)state;
+    for (int n = 1; n < 1000; n++) {
+        play_failing(&scene, n);
+        assert_true(scene.started < 0 || scene.result.pattern);
+        if (scene.started == 0 && scene.result.status == 200 && scene.result.ended) {
+            assert_int_equal(scene.result.taken, 200000);
+            break;
+        }
+        failed++;
+    }
+    assert_in_range(failed, 5, 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -799,6 +849,7 @@ int main(void)
         cmocka_unit_test(what_is_made_of_a_source_is_woken_through_it),
         cmocka_unit_test(the_clock_of_a_timeout_runs_in_selects),
         cmocka_unit_test(all_that_is_sent_is_chosen_and_taken_once),
+        cmocka_unit_test(a_lack_of_memory_is_no_clean_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
