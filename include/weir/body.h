@@ -2,6 +2,7 @@
 #ifndef WEIR_BODY_H
 #define WEIR_BODY_H
 
+#include <weir/compress.h>
 #include <weir/http.h>
 
 WEIR_BEGIN_DECLS
@@ -48,6 +49,24 @@ WEIR_API WEIR_NODISCARD int weir_read_all(struct weir_source *source, size_t max
  */
 WEIR_API WEIR_NODISCARD int weir_discard(struct weir_source *source, uint64_t max_bytes,
                                          int64_t deadline);
+
+/**
+ * A request's body with its Content-Encoding undone, as a source: what weir_req_body() is for a handler that wants to know
+ * nothing of codings. A small body may unpack into a huge one, so output is bounded by its ratio to the input (100 unless
+ * opts say otherwise) and, with opts->max_bytes, in bytes. Without a Content-Encoding it is the body itself, with max_bytes
+ * as its limit. The body must not be read besides.
+ *
+ * opts  borrowed, NULL for the defaults.
+ * ret   given: weir_source_destroy() it before the handler returns. Fails as weir_decode_take() says. When it does, or is
+ *       destroyed before its end, the body is left alone, so that the client can still read the answer (WEIR_ELIMIT: 413);
+ *       weir_cancel() cancels the body, too.
+ *
+ * Returns 0, WEIR_EUNSUPPORTED (a coding that is not known: 415 is what to reply), WEIR_ELIMIT (more than two codings in a
+ * line, or than two lines), WEIR_ENOMEM, WEIR_EBUDGET. Context: fiber.  Since: 0.1.
+ */
+WEIR_API WEIR_NODISCARD int weir_req_decoded_body(struct weir_req *req,
+                                                  const struct weir_decode_opts *opts,
+                                                  struct weir_source **ret);
 
 WEIR_END_DECLS
 

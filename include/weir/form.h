@@ -23,14 +23,16 @@ struct weir_form_field {
 };
 
 /**
- * Reads a request's body as a form. It must be the only reader of the body.
+ * Reads a request's body as a form, its Content-Encoding undone (by a ratio of at most 100; the bound is one of the decoded
+ * text). It must be the only reader of the body.
  *
  * limits    borrowed, NULL for the defaults.
  * deadline  for all of the body, as of weir_read_all().
  * ret       given: weir_form_destroy() it. Untouched on failure.
  *
  * Returns 0, or
- *   WEIR_EUNSUPPORTED   the request's Content-Type is another one, or none (415 is what to reply); nothing was read;
+ *   WEIR_EUNSUPPORTED   the request's Content-Type is another one, or none, or its Content-Encoding is not
+ *                       known (415 is what to reply); nothing was read;
  *   WEIR_EPROTO         malformed: a percent sign without two hex digits, a control byte; or two Content-Types (400);
  *   WEIR_ELIMIT         more bytes or fields than allowed (413);
  *   anything that weir_read_all() fails with.

@@ -2,11 +2,10 @@
 /* URL-encoded forms. A form is one block: the fields, and behind them their decoded bytes, never more than the text has. */
 #include <weir/form.h>
 
-#include <weir/body.h>
-
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "body/charged.h"
+#include "body/decoded.h"
 #include "body/params.h"
 
 #define FORM_MAGIC 0x666f726du
@@ -144,6 +143,8 @@ int weir_form_read(struct weir_req *req, const struct weir_form_limits *limits, 
                    struct weir_form **ret)
 {
     WEIR_CLEANUP(weir_chunk_unrefp) struct weir_chunk *text = NULL;
+    WEIR_CLEANUP(weir_source_destroyp) struct weir_source *decoded = NULL;
+    struct weir_source *body;
     struct weir_view type, params;
     int r = weir__req_content_type(req, &type);
 
@@ -152,7 +153,10 @@ int weir_form_read(struct weir_req *req, const struct weir_form_limits *limits, 
         r = WEIR_EUNSUPPORTED;
     }
     if (r == 0) {
-        r = weir_read_all(weir_req_body(req), max_bytes(limits), deadline, &text);
+        r = weir__req_plain_body(req, &body, &decoded);
+    }
+    if (r == 0) {
+        r = weir_read_all(body, max_bytes(limits), deadline, &text);
     }
     return r < 0 ? r : weir_form_parse(weir_chunk_view(text), limits, ret);
 }

@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/cleanup.h"
+#include "body/decoded.h"
 #include "body/params.h"
 #include "bytes/chunk.h"
 #include "stream/wait.h"
@@ -543,10 +544,21 @@ int weir_multipart_open(struct weir_source *source, struct weir_view content_typ
 int weir_req_multipart(struct weir_req *req, const struct weir_multipart_limits *limits,
                        struct weir_multipart **ret)
 {
+    WEIR_CLEANUP(weir_source_destroyp) struct weir_source *decoded = NULL;
+    struct weir_source *body;
     struct weir_view type;
     int r = weir__req_content_type(req, &type);
 
-    return r < 0 ? r : weir_multipart_open(weir_req_body(req), type, limits, ret);
+    if (r == 0) {
+        r = weir__req_plain_body(req, &body, &decoded);
+    }
+    if (r == 0) {
+        r = weir_multipart_open(body, type, limits, ret);
+    }
+    if (r == 0) {
+        (*ret)->own_source = weir_take(decoded);
+    }
+    return r;
 }
 
 void weir_multipart_destroy(struct weir_multipart *multipart)
@@ -560,6 +572,7 @@ void weir_multipart_destroy(struct weir_multipart *multipart)
     weir__part_head_finish(&multipart->part.head);
     weir_chunk_unref(multipart->chunk);
     weir_chunk_unref(multipart->collecting);
+    weir_source_destroy(multipart->own_source);
     multipart->magic = 0;
     weir_free(multipart);
 }

@@ -36,7 +36,8 @@ struct weir_multipart {
     bool open; /* a part was handed out, and its body is not destroyed */
     bool last; /* the delimiter was the last one */
     uint8_t state, line;
-    struct weir_source *source; /* borrowed */
+    struct weir_source *source;     /* borrowed */
+    struct weir_source *own_source; /* the same, if it was made for this; else NULL */
     struct weir_multipart_limits limits;
     uint64_t total_left, part_left, padding_left;
     size_t parts;

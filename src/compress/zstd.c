@@ -58,7 +58,7 @@ static int encoder_step(struct weir__codec *codec, struct weir__codec_io *io,
     ZSTD_outBuffer out = {io->out, io->out_len, 0};
     size_t left = ZSTD_compressStream2(codec->state, &out, &in, directives[op]);
 
-    io->in += in.pos;
+    io->in = in.pos > 0 ? io->in + in.pos : io->in; /* it may be no pointer */
     io->in_len -= in.pos;
     io->out += out.pos;
     io->out_len -= out.pos;
@@ -116,7 +116,7 @@ static int decoder_step(struct weir__codec *codec, struct weir__codec_io *io,
         codec->begun = true;
     }
     hint = ZSTD_decompressStream(codec->state, &out, &in);
-    io->in += in.pos;
+    io->in = in.pos > 0 ? io->in + in.pos : io->in; /* it may be no pointer */
     io->in_len -= in.pos;
     io->out += out.pos;
     io->out_len -= out.pos;
