@@ -98,7 +98,7 @@ static void run(struct play *playing, struct scene *scene)
 /* The head as the peer saw it, after the status. */
 static void expect_head(const struct play *playing, const char *head)
 {
-    char text[1024];
+    static char text[1024];
     size_t len;
 
     (void)playing;
@@ -382,7 +382,7 @@ static int events_inside(struct weir_req *req, void *arg)
 
 static void events_arrive_one_by_one(void **state)
 {
-    struct weir__memory_step steps[20];
+    static struct weir__memory_step steps[20];
     struct scene scene = {
         .handler = events_inside, .opts = {.keep = sizeof(kept)}, .steps = steps, .count = 20};
 
