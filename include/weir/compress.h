@@ -170,7 +170,7 @@ struct weir_compress_opts {
  *
  * arg  const struct weir_compress_opts *, borrowed; NULL for the defaults.
  *
- * Returns as weir_chain_run(), or WEIR_EINVAL (a level out of range).  Context: fiber, suspends.  Since: 0.1.
+ * Returns as weir_chain_run(), or WEIR_ESTATE (a level out of range: 500).  Context: fiber, suspends.  Since: 0.1.
  */
 WEIR_API int weir_compress(struct weir_req *req, const struct weir_chain *next, void *arg);
 

@@ -23,7 +23,6 @@ static int encoder_open(struct weir__codec *codec, const struct weir__codec_para
     }
     if (!BrotliEncoderSetParameter(state, BROTLI_PARAM_QUALITY, quality) ||
         !BrotliEncoderSetParameter(state, BROTLI_PARAM_LGWIN, window)) {
-        BrotliEncoderDestroyInstance(state);
         return WEIR_EINVAL;
     }
     codec->state = state;
@@ -48,13 +47,8 @@ static int encoder_step(struct weir__codec *codec, struct weir__codec_io *io,
                                                                     : WEIR__CODEC_DONE;
 }
 
-static void encoder_close(struct weir__codec *codec)
-{
-    BrotliEncoderDestroyInstance(codec->state);
-}
-
 const struct weir__codec_ops weir__brotli_encoder = {
-    .name = "brotli", .open = encoder_open, .step = encoder_step, .close = encoder_close};
+    .name = "brotli", .open = encoder_open, .step = encoder_step, .exits = true};
 
 /* ---- decoding ---- */
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Codecs: which there are, the stack they run on, and the memory they get. */
+/*
+ * Codecs: which there are, the stack they run on, and the memory they get. A library that would rather exit than go without
+ * memory (Debian's brotli encoder) is left by a jump out of its allocator. It has nothing but memory, and that is ours.
+ */
 #include "compress/codec.h"
 
 #include "base/alloc.h"
@@ -8,7 +11,10 @@
 
 /* In front of each block, so that its size is known when it is freed; as wide as malloc's alignment. */
 union block_head {
-    size_t size;
+    struct {
+        struct weir_list link; /* weir__codec.blocks */
+        size_t size;
+    };
     max_align_t align;
 };
 
@@ -76,21 +82,24 @@ void *weir__codec_alloc(void *opaque, size_t size)
     }
     if (r < 0) {
         codec->failed = r;
+        if (codec->escape != NULL) {
+            longjmp(*codec->escape, 1);
+        }
         return NULL;
     }
     head->size = sizeof(*head) + size;
-    codec->used += head->size;
+    weir_list_push_back(&codec->blocks, &head->link);
     return head + 1;
 }
 
 void weir__codec_free(void *opaque, void *block)
 {
-    struct weir__codec *codec = opaque;
     union block_head *head = block;
 
+    (void)opaque;
     if (block != NULL) {
         head--;
-        codec->used -= head->size;
+        weir_list_remove(&head->link);
         weir__budget_release(weir__budget_process(), head->size);
         weir_free(head);
     }
@@ -98,31 +107,45 @@ void weir__codec_free(void *opaque, void *block)
 
 struct call {
     struct weir__codec *codec;
-    const struct weir__codec_params *params;
+    const struct weir__codec_params *params; /* to open it; else a step */
     struct weir__codec_io *io;
     enum weir__codec_op op;
     int result;
 };
 
-static void call_open(void *arg)
+static void into_library(struct call *call)
 {
-    struct call *call = arg;
+    struct weir__codec *codec = call->codec;
 
-    call->result = call->codec->ops->open(call->codec, call->params);
+    call->result = call->params != NULL ? codec->ops->open(codec, call->params)
+                                        : codec->ops->step(codec, call->io, call->op);
 }
 
-static void call_step(void *arg)
+static void run_call(void *arg)
 {
     struct call *call = arg;
+    jmp_buf escape;
 
-    call->result = call->codec->ops->step(call->codec, call->io, call->op);
+    if (!call->codec->ops->exits) {
+        into_library(call);
+        return;
+    }
+    call->codec->escape = &escape;
+    if (setjmp(escape) == 0) {
+        into_library(call);
+    } else {
+        call->result = call->codec->failed;
+    }
+    call->codec->escape = NULL;
 }
 
-static void call_close(void *arg)
+static void free_all(struct weir__codec *codec)
 {
-    struct call *call = arg;
+    while (!weir_list_is_empty(&codec->blocks)) {
+        union block_head *head = (union block_head *)codec->blocks.next; /* its first member */
 
-    call->codec->ops->close(call->codec);
+        weir__codec_free(codec, head + 1);
+    }
 }
 
 int weir__codec_open(struct weir__codec *codec, const struct weir__codec_ops *ops,
@@ -131,33 +154,41 @@ int weir__codec_open(struct weir__codec *codec, const struct weir__codec_ops *op
     struct call call = {.codec = codec, .params = params};
 
     *codec = (struct weir__codec){.ops = ops};
-    weir__fiber_call_on_loop(call_open, &call);
+    weir_list_init(&codec->blocks);
+    weir__fiber_call_on_loop(run_call, &call);
     if (call.result < 0) {
-        if (codec->failed < 0) {
-            call.result = codec->failed;
-        }
+        free_all(codec);
         codec->ops = NULL;
+        return codec->failed < 0 ? codec->failed : call.result;
     }
-    return call.result;
+    return 0;
 }
 
 int weir__codec_step(struct weir__codec *codec, struct weir__codec_io *io, enum weir__codec_op op)
 {
     struct call call = {.codec = codec, .io = io, .op = op};
 
-    weir__fiber_call_on_loop(call_step, &call);
-    if (codec->failed < 0) {
-        return codec->failed; /* whatever the library makes of it: bytes may be missing */
+    if (codec->failed == 0) {
+        weir__fiber_call_on_loop(run_call, &call);
     }
-    return call.result;
+    /* Whatever the library makes of a refusal: bytes may be missing. */
+    return codec->failed < 0 ? codec->failed : call.result;
+}
+
+static void call_close(void *arg)
+{
+    struct weir__codec *codec = arg;
+
+    codec->ops->close(codec);
 }
 
 void weir__codec_close(struct weir__codec *codec)
 {
-    struct call call = {.codec = codec};
-
     if (codec->ops != NULL) {
-        weir__fiber_call_on_loop(call_close, &call);
+        if (codec->ops->close != NULL) {
+            weir__fiber_call_on_loop(call_close, codec);
+        }
+        free_all(codec);
         codec->ops = NULL;
     }
 }

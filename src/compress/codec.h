@@ -4,8 +4,11 @@
 
 #include <weir/compress.h>
 
+#include <setjmp.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/list.h"
 
 /*
  * One coder, in either direction, of whatever library. It never waits and knows no stream: bytes in, bytes out. Its
@@ -46,16 +49,20 @@ struct weir__codec_ops {
     int (*open)(struct weir__codec *codec, const struct weir__codec_params *params);
     /* Moves io's ends. WEIR__CODEC_*, WEIR_EPROTO (of a decoder), WEIR_EIO. */
     int (*step)(struct weir__codec *codec, struct weir__codec_io *io, enum weir__codec_op op);
-    void (*close)(struct weir__codec *codec);
+    void (*close)(
+        struct weir__codec *codec); /* NULL: all it has is memory from weir__codec_alloc() */
+    /* Its library may have been built to end the process when it gets no memory: it is left by a jump instead. */
+    bool exits;
 };
 
 struct weir__codec {
     const struct weir__codec_ops *ops; /* NULL: not open */
     void *state;
-    size_t used; /* bytes it has now */
-    int failed;  /* WEIR_ENOMEM or WEIR_EBUDGET: it was refused memory */
-    bool begun;  /* a decoder's own */
-    bool whole;  /* a decoder: what was taken so far may end here */
+    struct weir_list blocks; /* all that its library has */
+    jmp_buf *escape;         /* out of a library that must not see a failed allocation */
+    int failed;              /* WEIR_ENOMEM or WEIR_EBUDGET: it was refused memory */
+    bool begun;              /* a decoder's own */
+    bool whole;              /* a decoder: what was taken so far may end here */
 };
 
 extern const struct weir__codec_ops weir__gzip_encoder, weir__deflate_encoder, weir__brotli_encoder,
@@ -78,7 +85,7 @@ int weir__codec_open(struct weir__codec *codec, const struct weir__codec_ops *op
 int weir__codec_step(struct weir__codec *codec, struct weir__codec_io *io, enum weir__codec_op op);
 void weir__codec_close(struct weir__codec *codec);
 
-/* The libraries' allocators; `codec` is their opaque pointer. */
+/* The libraries' allocators; `codec` is their opaque pointer. What is not freed goes with the codec. */
 void *weir__codec_alloc(void *codec, size_t size);
 void weir__codec_free(void *codec, void *block);
 

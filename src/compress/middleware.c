@@ -54,7 +54,7 @@ int weir_compress(struct weir_req *req, const struct weir_chain *next, void *arg
     struct compressing compressing = {.filter.begin = begin, .level = opts->level};
 
     if (opts->level < 0 || opts->level > 9) {
-        return WEIR_EINVAL;
+        return WEIR_ESTATE; /* a mistake of this program, not the client's */
     }
     weir__compress_wish(req, opts, &compressing.wish);
     weir_req_filter_reply(req, &compressing.filter);

@@ -81,25 +81,70 @@ const struct weir__codec_ops weir__zstd_encoder = {
 
 /* ---- decoding ---- */
 
+/* The library itself does not compare a frame's length with the one it declares when the last block is empty. */
+struct decoder {
+    ZSTD_DCtx *context;
+    uint8_t head[ZSTD_FRAMEHEADERSIZE_MAX]; /* of the present frame, as far as it was taken */
+    size_t head_len;
+    bool head_known;
+    uint64_t declared, given; /* bytes of the present frame; ZSTD_CONTENTSIZE_UNKNOWN */
+};
+
 static int decoder_open(struct weir__codec *codec, const struct weir__codec_params *params)
 {
-    ZSTD_DCtx *context = ZSTD_createDCtx_advanced(memory_of(codec));
+    struct decoder *decoder = weir__codec_alloc(codec, sizeof(*decoder));
 
     (void)params;
-    if (context == NULL) {
+    if (decoder == NULL) {
         return WEIR_ENOMEM;
     }
-    if (ZSTD_isError(ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, WINDOW_BITS_MAX))) {
-        ZSTD_freeDCtx(context);
+    *decoder = (struct decoder){.context = ZSTD_createDCtx_advanced(memory_of(codec))};
+    if (decoder->context == NULL) {
+        return WEIR_ENOMEM;
+    }
+    if (ZSTD_isError(
+            ZSTD_DCtx_setParameter(decoder->context, ZSTD_d_windowLogMax, WINDOW_BITS_MAX))) {
         return WEIR_EINVAL;
     }
-    codec->state = context;
+    codec->state = decoder;
     return 0;
+}
+
+/* Whether a frame may begin with that byte (RFC 8878 3.1). The library would also read what came before the RFC. */
+static bool begins_frame(struct decoder *decoder, uint8_t byte)
+{
+    decoder->head_len = 0;
+    decoder->head_known = false;
+    decoder->declared = ZSTD_CONTENTSIZE_UNKNOWN;
+    decoder->given = 0;
+    return byte == FRAME_FIRST_BYTE || (byte & 0xf0) == SKIPPABLE_FIRST_BYTE;
+}
+
+/* Reads the declared length out of the bytes that were taken, as soon as it is there. */
+static void read_head(struct decoder *decoder, const uint8_t *taken, size_t len)
+{
+    ZSTD_frameHeader header;
+
+    if (decoder->head_known) {
+        return;
+    }
+    len = len < sizeof(decoder->head) - decoder->head_len
+              ? len
+              : sizeof(decoder->head) - decoder->head_len;
+    memcpy(decoder->head + decoder->head_len, taken, len);
+    decoder->head_len += len;
+    if (ZSTD_getFrameHeader(&header, decoder->head, decoder->head_len) == 0) {
+        decoder->head_known = true;
+        if (header.frameType == ZSTD_frame) {
+            decoder->declared = header.frameContentSize;
+        }
+    }
 }
 
 static int decoder_step(struct weir__codec *codec, struct weir__codec_io *io,
                         enum weir__codec_op op)
 {
+    struct decoder *decoder = codec->state;
     ZSTD_inBuffer in = {io->in, io->in_len, 0};
     ZSTD_outBuffer out = {io->out, io->out_len, 0};
     size_t hint;
@@ -109,29 +154,29 @@ static int decoder_step(struct weir__codec *codec, struct weir__codec_io *io,
         if (io->in_len == 0) {
             return WEIR__CODEC_DONE; /* asked here, it would begin to wait for another frame */
         }
-        /* A frame, or one to be skipped (RFC 8878 3.1); the library would also read what came before the RFC. */
-        if (io->in[0] != FRAME_FIRST_BYTE && (io->in[0] & 0xf0) != SKIPPABLE_FIRST_BYTE) {
+        if (!begins_frame(decoder, io->in[0])) {
             return WEIR_EPROTO;
         }
         codec->begun = true;
     }
-    hint = ZSTD_decompressStream(codec->state, &out, &in);
+    hint = ZSTD_decompressStream(decoder->context, &out, &in);
+    if (ZSTD_isError(hint)) {
+        return ZSTD_getErrorCode(hint) == ZSTD_error_memory_allocation ? WEIR_ENOMEM : WEIR_EPROTO;
+    }
+    read_head(decoder, io->in, in.pos);
+    decoder->given += out.pos;
     io->in = in.pos > 0 ? io->in + in.pos : io->in; /* it may be no pointer */
     io->in_len -= in.pos;
     io->out += out.pos;
     io->out_len -= out.pos;
-    if (ZSTD_isError(hint)) {
-        return ZSTD_getErrorCode(hint) == ZSTD_error_memory_allocation ? WEIR_ENOMEM : WEIR_EPROTO;
-    }
     codec->whole = hint == 0; /* a frame has ended, and all of it was given */
+    if (codec->whole && decoder->declared != ZSTD_CONTENTSIZE_UNKNOWN &&
+        decoder->declared != decoder->given) {
+        return WEIR_EPROTO;
+    }
     return io->in_len > 0 || (io->out_len == 0 && !codec->whole) ? WEIR__CODEC_MORE
                                                                  : WEIR__CODEC_DONE;
 }
 
-static void decoder_close(struct weir__codec *codec)
-{
-    ZSTD_freeDCtx(codec->state);
-}
-
 const struct weir__codec_ops weir__zstd_decoder = {
-    .name = "unzstd", .open = decoder_open, .step = decoder_step, .close = decoder_close};
+    .name = "unzstd", .open = decoder_open, .step = decoder_step};

@@ -326,6 +326,7 @@ static void windows_and_formats_beyond_the_bounds(void **state)
     static const uint8_t legacy[] = {0x25, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0},
                          older[] = {0x1e, 0xb5, 0x2f, 0xfd, 0, 0, 0, 0},
                          skipped[] = {0x53, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3},
+                         shorter[] = {0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x10, 1, 0, 0},
                          large_brotli[] = {0x11, 0x1e, 0, 0, 0, 0};
     size_t len = 20 << 20, room = 1 << 20;
     uint8_t *plain = calloc(1, len), *coded = malloc(room);
@@ -354,6 +355,12 @@ static void windows_and_formats_beyond_the_bounds(void **state)
     decoding.bytes = skipped;
     decoding.len = sizeof(skipped);
     assert_int_equal(decode(&decoding), 0);
+    for (size_t piece = 0; piece < 2; piece++) { /* declares 16 bytes, has none */
+        decoding.bytes = shorter;
+        decoding.len = sizeof(shorter);
+        decoding.piece = piece;
+        assert_int_equal(decode(&decoding), WEIR_EPROTO);
+    }
     decoding.coding = WEIR_CODING_BROTLI;
     decoding.bytes = large_brotli;
     decoding.len = sizeof(large_brotli);

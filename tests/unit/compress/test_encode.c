@@ -161,7 +161,7 @@ static void an_empty_source(void **state)
 static void read_events(void *arg)
 {
     enum weir_coding coding = *(const enum weir_coding *)arg;
-    struct step steps[41];
+    static struct step steps[41];
     struct script script;
     struct weir_source *source;
     struct weir_chunk *chunk;

@@ -130,7 +130,7 @@ static int emit_events(struct weir_req *req, void *arg)
 
 static void play_events(void)
 {
-    struct weir__memory_step steps[EVENTS];
+    static struct weir__memory_step steps[EVENTS];
     struct scene scene = {.handler = emit_events,
                           .opts = {.keep = sizeof(kept_copy)},
                           .steps = steps,
@@ -262,7 +262,7 @@ static int emit_big(struct weir_req *req, void *arg)
 
 static void play_slow(void)
 {
-    struct weir__memory_step steps[40];
+    static struct weir__memory_step steps[40];
     struct scene scene = {
         .handler = emit_big, .opts = {.socket = 1000}, .steps = steps, .count = 40};
 
@@ -316,7 +316,7 @@ static int try_emits(struct weir_req *req, void *arg)
 
 static void play_tries(void)
 {
-    struct weir__memory_step steps[400];
+    static struct weir__memory_step steps[400];
     struct scene scene = {.handler = try_emits,
                           .opts = {.socket = 1, .keep = sizeof(kept_copy), .max_room = 3000},
                           .steps = steps,
