@@ -78,9 +78,10 @@ static inline int taker_wait(struct taker *taker, int64_t deadline)
 static inline int taker_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
 {
     struct taker *taker = state;
-    int r = taker_wait(taker, deadline);
+    int r;
 
     assert_int_equal(taker->ends + taker->aborts, 0); /* P4 */
+    r = taker_wait(taker, deadline);
     if (r == 0 && taker->got + weir_chunk_len(chunk) > taker->fail_at) {
         r = taker->fail_code;
     }
