@@ -26,11 +26,11 @@ int weir_metrics_create(const struct weir_metrics_opts *opts, struct weir_metric
         return metrics == NULL ? WEIR_ENOMEM : WEIR_EINVAL;
     }
     metrics->max_series = max;
-    metrics->shared.index_size = 2 * max + 1;
+    metrics->shared.index_size = 2 * max + 3;
     pthread_mutex_init(&metrics->shared.lock, NULL);
     metrics->shared.routes = weir_alloc0((max + 2) * sizeof(void *));
-    metrics->shared.methods = weir_alloc0(max * sizeof(void *));
-    metrics->shared.statuses = weir_alloc0(max * sizeof(void *));
+    metrics->shared.methods = weir_alloc0((max + 1) * sizeof(void *));
+    metrics->shared.statuses = weir_alloc0((max + 1) * sizeof(void *));
     metrics->shared.index = weir_alloc0(metrics->shared.index_size * sizeof(uint32_t));
     for (size_t i = 0; metrics->shared.routes != NULL && i < 2; i++) {
         metrics->shared.routes[i] = weir_alloc0(sizeof(struct weir__by_route));
@@ -96,18 +96,18 @@ static uint32_t route_index(struct weir_metrics *metrics, struct weir_view route
         }
     }
     if (metrics->shared.route_count >= metrics->max_series + 2 || route.len >= WEIR__ROUTE_TEXT) {
-        return 1;
+        return WEIR__ROUTE_OTHER;
     }
     entry = weir_alloc0(sizeof(*entry));
     if (entry == NULL) {
-        return 1;
+        return WEIR__ROUTE_OTHER;
     }
     memcpy(entry->route, route.data, route.len);
     metrics->shared.routes[metrics->shared.route_count] = entry;
     return (uint32_t)metrics->shared.route_count++;
 }
 
-/* NULL: there is no room, and it is not counted here. */
+/* NULL: there is no room. For what has none there is always an entry, but for want of memory. */
 static struct weir__by_method *method_entry(struct weir_metrics *metrics, uint32_t route,
                                             uint8_t method)
 {
@@ -119,7 +119,7 @@ static struct weir__by_method *method_entry(struct weir_metrics *metrics, uint32
             return entry;
         }
     }
-    if (metrics->shared.method_count == metrics->max_series) {
+    if (metrics->shared.method_count >= metrics->max_series + (route == WEIR__ROUTE_OTHER)) {
         return NULL;
     }
     entry = weir_alloc0(sizeof(*entry));
@@ -157,7 +157,8 @@ static struct weir__by_status *status_entry(struct weir_metrics *metrics,
         }
         at = (at + 1) % metrics->shared.index_size;
     }
-    if (metrics->shared.status_count == metrics->max_series) {
+    if (metrics->shared.status_count >=
+        metrics->max_series + (labels->route == WEIR__ROUTE_OTHER && labels->status == 0)) {
         return NULL;
     }
     entry = weir_alloc0(sizeof(*entry));
@@ -236,14 +237,19 @@ static void count(struct weir_metrics *metrics, struct weir_req *req, uint8_t me
     labels.http10 = req->is_http10;
     pthread_mutex_lock(&metrics->shared.lock);
     labels.route = route_index(metrics, weir_req_route(req));
-    by_status = status_entry(metrics, &labels);
-    if (by_status == NULL) {
-        labels.route = 1;
-        by_status = status_entry(metrics, &labels); /* there, if the same has happened before */
-    }
-    by_method = method_entry(metrics, labels.route, method);
     count_route(metrics->shared.routes[labels.route], &answer,
                 counted->head_us != 0 ? counted->head_us - weir_req_arrived_us(req) : -1);
+    by_method = method_entry(metrics, labels.route, method);
+    if (by_method == NULL) {
+        by_method = method_entry(metrics, WEIR__ROUTE_OTHER, WEIR__METHODS - 1);
+    }
+    by_status = status_entry(metrics, &labels);
+    if (by_status == NULL) {
+        labels = (struct weir__by_status){.route = WEIR__ROUTE_OTHER,
+                                          .method = WEIR__METHODS - 1,
+                                          .outcome = WEIR_OUTCOME_COMPLETE};
+        by_status = status_entry(metrics, &labels);
+    }
     if (by_status != NULL) {
         observe(&by_status->duration, weir__duration_bounds_us, WEIR__DURATION_BUCKETS,
                 (uint64_t)answer.duration_us);

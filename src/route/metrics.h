@@ -17,6 +17,7 @@
 #define WEIR__OUTCOMES 6
 #define WEIR__ROUTE_TEXT 128
 #define WEIR__CAUSES 7
+#define WEIR__ROUTE_OTHER 1 /* in weir_metrics.shared.routes */
 
 extern const uint64_t weir__duration_bounds_us[WEIR__DURATION_BUCKETS];
 extern const uint64_t weir__size_bounds[WEIR__SIZE_BUCKETS];
