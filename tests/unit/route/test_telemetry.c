@@ -49,7 +49,7 @@ static void expect_id(struct weir_request_id_opts *opts, struct weir_fields *fie
         assert_int_equal(seen_len, 32);
         assert_int_equal(strspn(seen, "0123456789abcdef"), 32);
     }
-    snprintf(line, sizeof(line), "%s: %s",
+    snprintf(line, sizeof(line), "%s: %.128s",
              opts != NULL && opts->field != NULL ? opts->field : "X-Request-ID", seen);
     assert_true(has_line(line));
 }
@@ -61,7 +61,7 @@ static void request_ids(void **state)
 
     (void)state;
     expect_id(NULL, NULL, NULL);
-    snprintf(first, sizeof(first), "%s", seen);
+    snprintf(first, sizeof(first), "%.63s", seen);
     expect_id(NULL, NULL, NULL);
     assert_string_not_equal(first, seen);
     expect_id(NULL, FIELDS("X-Request-ID: abc"), NULL); /* not asked for */
