@@ -61,7 +61,7 @@ WEIR_API void weir_chunk_unrefp(struct weir_chunk **chunk);
 /** The bytes, borrowed for as long as the caller's reference. Context: any thread.  Since: 0.1. */
 WEIR_API struct weir_view weir_chunk_view(struct weir_chunk *chunk);
 
-/** Their number, at least 1. Context: any thread.  Since: 0.1. */
+/** Their number, at least 1; 0 only of an empty body that weir_read_all() has read. Context: any thread.  Since: 0.1. */
 WEIR_API size_t weir_chunk_len(struct weir_chunk *chunk);
 
 /** The bytes to write into: only while the caller has the one reference, that is between weir_chunk_create() and the
@@ -70,8 +70,10 @@ WEIR_API uint8_t *weir_chunk_data(struct weir_chunk *chunk);
 
 /**
  * Returns the chunk's credit to the peer now, although the bytes are kept: for an application that collects bodies
- * in memory of its own accounting. Without it a body held back is a window held back. On a slice it is that of the
- * chunk it was cut from. Idempotent.
+ * in memory of its own accounting. Without it a body held back is a window held back. The bytes stay valid until the
+ * last reference is dropped, and their buffer stays charged to the process's budget (memory_bytes of a server), which is
+ * the bound of what is left. The credit is the chunk's, not a reference's: it returns for all who hold the chunk, and on a
+ * slice it is that of the chunk it was cut from. Idempotent; a chunk without credit is left as it is.
  * Context: the stream's loop.  Since: 0.1.
  */
 WEIR_API void weir_chunk_detach(struct weir_chunk *chunk);

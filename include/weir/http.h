@@ -90,7 +90,8 @@ WEIR_API bool weir_req_gone(struct weir_req *req, enum weir_reason *ret);
  *
  * status  200 to 599.
  * fields  borrowed, NULL for none. Framing (Content-Length, Transfer-Encoding, Connection) is the library's: such
- *         lines are left out. Date is added when missing.
+ *         lines are left out. Date is added when missing. Trailers that a reader should know of beforehand are named in
+ *         a Trailer field (RFC 9110 6.6.2); they go with weir_end().
  * length  of the body in bytes, or WEIR_LENGTH_UNKNOWN. A body that does not match it is aborted. For HEAD, 204 and
  *         304 the body is accepted and dropped.
  * ret     given: weir_sink_destroy() it (the request ends what is left, as an abort). Untouched on failure.
@@ -102,7 +103,8 @@ WEIR_API WEIR_NODISCARD int weir_stream_begin(struct weir_req *req, int status,
                                               struct weir_fields *fields, uint64_t length,
                                               struct weir_sink **ret);
 
-/** A whole reply at once, ended. The body is copied. `type` NULL: no Content-Type.
+/** A whole reply at once, ended. The body is copied. `type` takes the place of a given
+ * Content-Type; NULL: none is added.
  * Returns as weir_stream_begin(), weir_emit() and weir_end() do. Context: fiber, suspends.  Since: 0.1. */
 WEIR_API WEIR_NODISCARD int weir_reply_bytes(struct weir_req *req, int status,
                                              struct weir_fields *fields, const char *type,
@@ -113,6 +115,32 @@ WEIR_API WEIR_NODISCARD int weir_reply_bytes(struct weir_req *req, int status,
 WEIR_API WEIR_NODISCARD int weir_reply_text(struct weir_req *req, int status, const char *format,
                                             ...) WEIR_PRINTF(3, 4);
 
+/** A whole text/html reply, in UTF-8; other fields come with weir_reply_bytes(). As that. Context: fiber, suspends.
+ * Since: 0.1. */
+WEIR_API WEIR_NODISCARD int weir_reply_html(struct weir_req *req, int status,
+                                            struct weir_view html);
+
+/** A whole application/json reply; the bytes are not parsed. Otherwise as weir_reply_html(). Context: fiber, suspends.
+ * Since: 0.1. */
+WEIR_API WEIR_NODISCARD int weir_reply_json(struct weir_req *req, int status,
+                                            struct weir_view json);
+
+/**
+ * Sends the client elsewhere (RFC 9110 15.4), without a body.
+ *
+ * status    301, 302, 303, 307 or 308.
+ * fields    borrowed, NULL for none; a Location among them gives way.
+ * location  an absolute or relative URI reference (RFC 3986 4.1), percent-encoded by the caller.
+ *
+ * Returns WEIR_EINVAL, with nothing begun, for another status, and for a location that is empty or has a byte no URI
+ * has: CR, LF, NUL and other controls, space, backslash, quotes, anything beyond ASCII. Otherwise as
+ * weir_reply_bytes(). Where the client is sent is not judged: do not pass on what a client wrote.
+ * Context: fiber, suspends.  Since: 0.1.
+ */
+WEIR_API WEIR_NODISCARD int weir_reply_redirect(struct weir_req *req, int status,
+                                                struct weir_fields *fields,
+                                                struct weir_view location);
+
 /** A reply without a body. Context: fiber, suspends.  Since: 0.1. */
 WEIR_API WEIR_NODISCARD int weir_reply_empty(struct weir_req *req, int status,
                                              struct weir_fields *fields);
@@ -121,6 +149,27 @@ WEIR_API WEIR_NODISCARD int weir_reply_empty(struct weir_req *req, int status,
 WEIR_API WEIR_NODISCARD int weir_reply_source_take(struct weir_req *req, int status,
                                                    struct weir_fields *fields, uint64_t length,
                                                    struct weir_source *source);
+
+/**
+ * Feeds the body of a reply. `out` is borrowed: it must not be destroyed, and may be ended (with trailers). Returns 0
+ * when all was said, or a negative code.
+ */
+typedef int(weir_producer_fn)(struct weir_sink *out, void *arg);
+
+/**
+ * A reply that a producer feeds, in the calling fiber: begun, then ended cleanly if the producer returns 0, aborted
+ * visibly otherwise. The producer is not called where no body is sent (HEAD, 204, 304).
+ *
+ * fields, length  as of weir_stream_begin().
+ * arg             the producer's.
+ *
+ * Returns as weir_stream_begin() (WEIR_EINVAL for a NULL producer), what the producer returned (a positive result is
+ * WEIR_EINVAL), or as weir_end(): after a failed emit that the producer did not tell of, too. Context: fiber, suspends.
+ * Since: 0.1.
+ */
+WEIR_API WEIR_NODISCARD int weir_reply_stream(struct weir_req *req, int status,
+                                              struct weir_fields *fields, uint64_t length,
+                                              weir_producer_fn *producer, void *arg);
 
 /**
  * Sends an interim response (RFC 9110 15.2) before the final one: 100 to 199, but 101.

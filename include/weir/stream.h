@@ -19,6 +19,7 @@ WEIR_BEGIN_DECLS
 struct weir_source;
 struct weir_sink;
 struct weir_fields;
+struct weir_waker; /* who waits in weir_select(); see the operation `arm` */
 
 /* A chunk that is delivered at once has at most so many bytes; any size may be emitted. */
 #define WEIR_CHUNK_BYTES ((size_t)65536)
@@ -97,7 +98,18 @@ struct weir_source_ops {
     /* Ends a loan of either kind: `taken` bytes went; `native` is 0, EAGAIN (nothing is left there now), or the errno of a failed
      * read; `at_eof` says the descriptor ended. Returns 1 go on, 0 verified end, < 0 an error as of next(). */
     int (*repay_fd)(void *state, uint64_t taken, int native, bool at_eof);
+    /* For weir_select(), after next() has answered WEIR_EAGAIN: until it is called again with NULL, weir_wake(waker) is to
+     * be called whenever next() may answer something else. Returns when to ask again in any case, in absolute monotonic
+     * ms, or -1: not before that. A source made of another one passes on what weir_source_arm() of that one returns.
+     * Default: WEIR_EUNSUPPORTED, the select fails with it. */
+    int64_t (*arm)(void *state, struct weir_waker *waker);
 };
+
+/** Wakes who waits: what it waits for may have come. Needlessly is harmless. Context: loop or fiber.  Since: 0.1. */
+WEIR_API void weir_wake(struct weir_waker *waker);
+
+/** The operation `arm` of a source, for one that is made of it. Context: fiber.  Since: 0.1. */
+WEIR_API int64_t weir_source_arm(struct weir_source *source, struct weir_waker *waker);
 
 /**
  * A source of the caller's own.
@@ -117,7 +129,7 @@ WEIR_API WEIR_NODISCARD int weir_source_create_take(const struct weir_source_ops
  * Sends a chunk, waiting while the peer's window or the socket is full. What it accepted leaves at once, or at the
  * latest when the fiber waits or ends; no timer holds it back.
  *
- * chunk     borrowed: the sink takes its own reference if it keeps the bytes. Any size.
+ * chunk     borrowed: the sink takes its own reference if it keeps the bytes. Any size; an empty one does nothing.
  * deadline  absolute, monotonic ms; 0 = don't wait, -1 = only the sink's own clocks.
  *
  * Returns 0, or
@@ -215,7 +227,12 @@ struct weir_sink_ops {
      * of emit(). */
     int (*take_file)(void *state, int fd, uint64_t offset, size_t bytes, int64_t deadline,
                      size_t *ret_taken);
+    /* As of a source, after wait_writable() with deadline 0 has said WEIR_ETIMEDOUT. */
+    int64_t (*arm)(void *state, struct weir_waker *waker);
 };
+
+/** The operation `arm` of a sink, for one that is made of it. Context: fiber.  Since: 0.1. */
+WEIR_API int64_t weir_sink_arm(struct weir_sink *sink, struct weir_waker *waker);
 
 /** A sink of the caller's own; ownership as of weir_source_create_take(). Context: loop or fiber.  Since: 0.1. */
 WEIR_API WEIR_NODISCARD int weir_sink_create_take(const struct weir_sink_ops *ops, void *state,

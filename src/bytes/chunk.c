@@ -12,6 +12,7 @@
 #include "base/assert.h"
 #include "bytes/budget.h"
 #include "rt/loop.h"
+#include "rt/relay.h"
 
 #include <stdatomic.h>
 
@@ -224,8 +225,14 @@ static void return_credit(struct weir_chunk *chunk)
     }
 }
 
+WEIR__RELAY_VOID_1(relay_chunk_detach, weir_chunk_detach, struct weir_chunk *)
+
 void weir_chunk_detach(struct weir_chunk *chunk)
 {
+    if (weir__relay_here != NULL) {
+        relay_chunk_detach(chunk);
+        return;
+    }
     weir_check(chunk, CHUNK_MAGIC);
     while (chunk->buffer == NULL && ((struct wrapped *)chunk)->release == slice_parent_drop) {
         chunk = ((struct wrapped *)chunk)->arg; /* the credit is the parent's */

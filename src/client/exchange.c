@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "client/client.h"
+#include "rt/relay.h"
 #include "rt/scope.h"
 
 #define EXCHANGE_MAGIC 0x78636867u
@@ -87,9 +88,16 @@ static void cancelled(struct weir__cancel_hook *hook)
     }
 }
 
+WEIR__RELAY_4(int, relay_exchange_open, weir_exchange_open, struct weir_client *,
+              const struct weir_exchange_opts *, struct weir_exchange **, struct weir_error *)
+
 int weir_exchange_open(struct weir_client *client, const struct weir_exchange_opts *opts,
                        struct weir_exchange **ret, struct weir_error *error)
 {
+    if (weir__relay_here != NULL) {
+        return relay_exchange_open(client, opts, ret, error);
+    }
+
     struct weir_exchange *exchange;
     int r;
 
@@ -240,8 +248,15 @@ static int read_head(struct weir_exchange *exchange, struct weir__response *ret)
     }
 }
 
+WEIR__RELAY_2(int, relay_exchange_head, weir_exchange_head, struct weir_exchange *,
+              struct weir_error *)
+
 int weir_exchange_head(struct weir_exchange *exchange, struct weir_error *error)
 {
+    if (weir__relay_here != NULL) {
+        return relay_exchange_head(exchange, error);
+    }
+
     struct weir__response response;
     int r;
 
@@ -320,14 +335,23 @@ struct weir_fields *weir_exchange_trailers(struct weir_exchange *exchange)
     return exchange->stream->trailers;
 }
 
+WEIR__RELAY_VOID_1(relay_exchange_destroy, weir_exchange_destroy, struct weir_exchange *)
+
 void weir_exchange_destroy(struct weir_exchange *exchange)
 {
+    if (weir__relay_here != NULL) {
+        relay_exchange_destroy(exchange);
+        return;
+    }
     if (exchange == NULL) {
         return;
     }
     weir_check(exchange, EXCHANGE_MAGIC);
     weir__cancel_hook_remove(&exchange->hook);
     weir_exchange_drop_head(exchange);
+    if (exchange->stream != NULL) {
+        weir__source_drop_ahead(&exchange->stream->body);
+    }
     if (exchange->stream != NULL && exchange->got_head) {
         exchange->client->carrier->put(exchange->client->carrier_arg, exchange->stream);
     } else if (exchange->stream != NULL) {
@@ -345,8 +369,15 @@ void weir_exchange_destroyp(struct weir_exchange **exchange)
 
 /* ---- what an observer may ask ---- */
 
+WEIR__RELAY_VOID_2(relay_exchange_stall, weir_exchange_stall, struct weir_exchange *,
+                   struct weir_stall *)
+
 void weir_exchange_stall(struct weir_exchange *exchange, struct weir_stall *ret)
 {
+    if (weir__relay_here != NULL) {
+        relay_exchange_stall(exchange, ret);
+        return;
+    }
     weir_check(exchange, EXCHANGE_MAGIC);
     *ret = (struct weir_stall){0};
     if (exchange->stream != NULL) {
@@ -354,8 +385,15 @@ void weir_exchange_stall(struct weir_exchange *exchange, struct weir_stall *ret)
     }
 }
 
+WEIR__RELAY_VOID_2(relay_exchange_traffic, weir_exchange_traffic, struct weir_exchange *,
+                   struct weir_traffic *)
+
 void weir_exchange_traffic(struct weir_exchange *exchange, struct weir_traffic *ret)
 {
+    if (weir__relay_here != NULL) {
+        relay_exchange_traffic(exchange, ret);
+        return;
+    }
     weir_check(exchange, EXCHANGE_MAGIC);
     *ret = (struct weir_traffic){0};
     if (exchange->stream != NULL) {

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "bytes/chunk.h"
+#include "rt/relay.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,6 +55,13 @@ static void gone(struct weir__memory *memory, enum weir_reason reason, int nativ
 {
     weir__memory_note(memory, "gone %s\n", weir_reason_name(reason));
     weir__stream_gone(&memory->stream, reason, native);
+}
+
+void weir__memory_gone(struct weir__memory *memory, enum weir_reason reason)
+{
+    if (!memory->over) {
+        gone(memory, reason, 0);
+    }
 }
 
 static void apply(struct weir__memory *memory, const struct weir__memory_step *step)
@@ -160,13 +168,22 @@ static void fill(struct weir__memory *memory, uint8_t *bytes, size_t len)
     }
 }
 
+static void credit(void *owner, size_t bytes);
+
+WEIR__RELAY_VOID_2(relay_credit, credit, void *, size_t)
+
 static void credit(void *owner, size_t bytes)
 {
+    if (weir__relay_here != NULL) {
+        relay_credit(owner, bytes); /* a blocking handler dropped the chunk */
+        return;
+    }
+
     struct weir__memory *memory = owner;
     uint64_t before = arrived(memory);
 
     memory->result.released += bytes;
-    if (memory->opts.receive_window > 0) {
+    if (memory->opts.receive_window > 0 && !memory->over) {
         weir__memory_note(memory, "credit %zu\n", bytes);
         note_parked(memory);
     }
@@ -459,8 +476,9 @@ static void req_finished(struct weir_req *req)
 
 static struct weir_view peer_text(struct weir_req *req)
 {
-    (void)req;
-    return weir_str("memory:1");
+    const char *peer = ((struct weir__memory *)req->stream)->opts.peer;
+
+    return weir_str(peer != NULL ? peer : "memory:1");
 }
 
 static void send_continue(struct weir__stream *stream)
@@ -480,7 +498,7 @@ int weir__memory_request(struct weir__memory *memory, weir_handler_fn *handler, 
         .fields = opts->fields,
         .method = weir_str(method),
         .target = weir_str(opts->target != NULL ? opts->target : "/"),
-        .authority = weir_str("memory"),
+        .authority = weir_str(opts->authority != NULL ? opts->authority : "memory"),
         .body_length = opts->body_length,
         .arrived_us = weir__loop_clock_us(memory->stream.loop),
         .is_head = strcmp(method, "HEAD") == 0,

@@ -43,11 +43,21 @@ struct weir__memory_step {
 
 #define WEIR__MEMORY_NONE UINT64_MAX /* a window that is closed until the script opens it */
 
+/* Sees what reaches the peer, as it does. NULL: does not want it. */
+struct weir__memory_tap {
+    void (*head)(
+        void *arg,
+        const struct weir__head *head); /* the final one; an interim one has a status below 200 */
+    void (*body)(void *arg, const uint8_t *bytes, size_t len);
+    void (*end)(void *arg, struct weir_fields *trailers); /* queued; it comes behind the body */
+};
+
 /* All-zero: a GET without a body, from a peer that takes everything at once. */
 struct weir__memory_opts {
-    const char *method, *target; /* "GET", "/" */
-    struct weir_fields *fields;  /* given */
-    uint64_t body_length;        /* as declared; WEIR_LENGTH_UNKNOWN */
+    const char *method, *target;  /* "GET", "/" */
+    const char *authority, *peer; /* "memory", "memory:1" */
+    struct weir_fields *fields;   /* given */
+    uint64_t body_length;         /* as declared; WEIR_LENGTH_UNKNOWN */
     bool http10, expect_continue;
     bool half_close;                             /* a FIN after the body is no leave */
     bool use_fds;                                /* lends and takes descriptors */
@@ -60,10 +70,13 @@ struct weir__memory_opts {
     uint64_t
         leave_at; /* the peer leaves for leave_reason once it has so many body bytes; 0: never */
     enum weir_reason leave_reason;
+    bool leave_exactly; /* and takes no byte beyond leave_at */
     uint64_t
         fail_write_at; /* write() fails with WEIR_ERESET when so many bytes have gone; 0: never */
     int fail_begin;    /* begin() fails with that */
     struct weir__limits limits;
+    const struct weir__memory_tap *tap; /* NULL: nobody */
+    void *tap_arg;
     size_t
         keep; /* so many body bytes of the output are kept for comparison; all are compared with the pattern */
 };
@@ -79,6 +92,11 @@ void weir__memory_destroy(struct weir__memory *memory);
 /* Adds steps (copied), in any order of time. Returns 0 or WEIR_ENOMEM. */
 int weir__memory_script(struct weir__memory *memory, const struct weir__memory_step *steps,
                         size_t count);
+
+/* Between two steps: the peer takes so many bytes through the socket from now on, UINT64_MAX: any amount; or it leaves.
+ * Context: the loop's stack. */
+void weir__memory_socket(struct weir__memory *memory, uint64_t bytes);
+void weir__memory_gone(struct weir__memory *memory, enum weir_reason reason);
 
 /* Server role: runs a handler for the scripted request, as a server would. As weir__req_start(). */
 int weir__memory_request(struct weir__memory *memory, weir_handler_fn *handler, void *arg);

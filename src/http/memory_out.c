@@ -120,6 +120,10 @@ static uint64_t open_now(struct weir__memory *memory, enum weir__stall_state *re
         least = memory->opts.max_take - memory->taken_now;
         *ret_cause = WEIR__STALL_SOCKET;
     }
+    if (memory->opts.leave_exactly && memory->opts.leave_at - memory->result.taken < least) {
+        least = memory->opts.leave_at - memory->result.taken;
+        *ret_cause = WEIR__STALL_SOCKET;
+    }
     return least;
 }
 
@@ -143,6 +147,9 @@ static void record(struct weir__memory *memory, const uint8_t *bytes, size_t len
     }
     result->taken += len;
     memory->taken_now += len;
+    if (memory->opts.tap != NULL) {
+        memory->opts.tap->body(memory->opts.tap_arg, bytes, len);
+    }
     for (unsigned i = 0; i < WINDOWS; i++) {
         memory->windows[i] -= memory->windows[i] == UINT64_MAX ? 0 : len;
     }
@@ -201,6 +208,7 @@ static void turned(struct weir__timer *timer)
     memory->taken_now = 0;
     if (memory->opts.leave_at > 0 && memory->result.taken >= memory->opts.leave_at) {
         memory->opts.leave_at = 0;
+        memory->opts.leave_exactly = false;
         weir__memory_note(memory, "gone %s\n", weir_reason_name(memory->opts.leave_reason));
         weir__stream_gone(&memory->stream, memory->opts.leave_reason, ECONNRESET);
         return;
@@ -212,6 +220,13 @@ static void turned(struct weir__timer *timer)
 void weir__memory_out_open(struct weir__memory *memory, unsigned window, uint64_t bytes)
 {
     memory->windows[window] += memory->windows[window] == UINT64_MAX ? 0 : bytes;
+    take(memory);
+    weir__stream_writable(&memory->stream);
+}
+
+void weir__memory_socket(struct weir__memory *memory, uint64_t bytes)
+{
+    memory->windows[WINDOW_SOCKET] = bytes;
     take(memory);
     weir__stream_writable(&memory->stream);
 }
@@ -264,6 +279,9 @@ int weir__memory_begin(struct weir__stream *stream, const struct weir__head *hea
         weir__memory_note(memory, "begin %d", head->status);
     }
     memory->result.status = head->status;
+    if (memory->opts.tap != NULL) {
+        memory->opts.tap->head(memory->opts.tap_arg, head);
+    }
     if (head->no_body) {
         append_line(memory, " none");
     } else if (head->length >= WEIR_LENGTH_UNTIL_CLOSE) {
@@ -281,6 +299,10 @@ int weir__memory_inform(struct weir__stream *stream, int status, struct weir_fie
     struct weir__memory *memory = memory_of(stream);
 
     memory->result.informs++;
+    if (memory->opts.tap != NULL) {
+        memory->opts.tap->head(memory->opts.tap_arg,
+                               &(struct weir__head){.status = status, .fields = fields});
+    }
     weir__memory_note(memory, "inform %d\n", status);
     note_fields(memory, fields);
     return 0;
@@ -397,6 +419,12 @@ int weir__memory_end(struct weir__stream *stream, struct weir_fields *trailers)
     struct weir__memory *memory = memory_of(stream);
 
     memory->end_queued = true;
+    if (memory->opts.http10) {
+        trailers = NULL; /* as on the wire it stands for: only HTTP/1.0 has no place for them */
+    }
+    if (memory->opts.tap != NULL) {
+        memory->opts.tap->end(memory->opts.tap_arg, trailers);
+    }
     print_fields(memory->end_lines, sizeof(memory->end_lines), trailers);
     return 0;
 }

@@ -2,6 +2,9 @@
 /* Replies: the head a handler asks for, made legal, and the short forms built on it. */
 #include "http/request.h"
 
+#include "http/reply_fields.h"
+#include "rt/relay.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -33,15 +36,27 @@ int weir__reply_begin(struct weir_req *req, int status, struct weir_fields *fiel
     return r;
 }
 
+WEIR__RELAY_5(int, relay_stream_begin, weir_stream_begin, struct weir_req *, int,
+              struct weir_fields *, uint64_t, struct weir_sink **)
+
 int weir_stream_begin(struct weir_req *req, int status, struct weir_fields *fields, uint64_t length,
                       struct weir_sink **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_stream_begin(req, status, fields, length, ret);
+    }
     return req->filters == NULL ? weir__reply_begin(req, status, fields, length, ret)
                                 : weir__reply_filter(req, status, fields, length, ret);
 }
 
+WEIR__RELAY_3(int, relay_inform, weir_inform, struct weir_req *, int, struct weir_fields *)
+
 int weir_inform(struct weir_req *req, int status, struct weir_fields *fields)
 {
+    if (weir__relay_here != NULL) {
+        return relay_inform(req, status, fields);
+    }
+
     struct weir__stream *stream = req->stream;
 
     if (status < 100 || status > 199 || status == 101) {
@@ -62,9 +77,16 @@ int weir_inform(struct weir_req *req, int status, struct weir_fields *fields)
     return stream->ops->inform(stream, status, fields);
 }
 
+WEIR__RELAY_5(int, relay_reply_bytes, weir_reply_bytes, struct weir_req *, int,
+              struct weir_fields *, const char *, struct weir_view)
+
 int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *fields, const char *type,
                      struct weir_view body)
 {
+    if (weir__relay_here != NULL) {
+        return relay_reply_bytes(req, status, fields, type, body);
+    }
+
     struct weir_fields *own = NULL;
     struct weir_chunk *first = NULL;
     struct weir_sink *sink;
@@ -77,15 +99,9 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
     }
 
     if (r == 0 && type != NULL) {
-        r = weir_fields_create(&own);
-        for (size_t i = 0; r == 0 && i < weir_fields_count(fields); i++) {
-            struct weir_field field = weir_fields_at(fields, i);
+        const struct weir__reply_field type_field = {"Content-Type", weir_str(type), true};
 
-            r = weir_fields_add_borrowed(own, field.name, field.value);
-        }
-        if (r == 0) {
-            r = weir_fields_add_borrowed(own, weir_str("Content-Type"), weir_str(type));
-        }
+        r = weir__reply_fields(fields, &type_field, 1, &own);
     }
     if (r == 0) {
         r = weir_stream_begin(req, status, own != NULL ? own : fields, body.len, &sink);
@@ -131,14 +147,68 @@ int weir_reply_text(struct weir_req *req, int status, const char *format, ...)
     return r;
 }
 
+int weir_reply_html(struct weir_req *req, int status, struct weir_view html)
+{
+    return weir_reply_bytes(req, status, NULL, "text/html; charset=utf-8", html);
+}
+
+int weir_reply_json(struct weir_req *req, int status, struct weir_view json)
+{
+    return weir_reply_bytes(req, status, NULL, "application/json", json);
+}
+
+/* Whether every byte may stand in a URI reference (RFC 3986 2). What browsers would mend, each in its own way, is not
+ * let through: with a backslash for a slash another host can be meant than the one that was looked at. */
+static bool is_uri_text(struct weir_view text)
+{
+    static const char others[] = "-._~:/?#[]@!$&'()*+,;=%";
+
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t byte = text.data[i];
+        bool is_alnum = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') ||
+                        (byte >= 'a' && byte <= 'z');
+
+        if (!is_alnum && memchr(others, byte, sizeof(others) - 1) == NULL) {
+            return false;
+        }
+    }
+    return text.len > 0;
+}
+
+int weir_reply_redirect(struct weir_req *req, int status, struct weir_fields *fields,
+                        struct weir_view location)
+{
+    const struct weir__reply_field own = {"Location", location, true};
+    struct weir_fields *all = NULL;
+    bool redirects =
+        status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
+    int r = redirects && is_uri_text(location) ? 0 : WEIR_EINVAL;
+
+    if (r == 0) {
+        r = weir__reply_fields(fields, &own, 1, &all);
+    }
+    if (r == 0) {
+        r = weir_reply_empty(req, status, all);
+    }
+    weir_fields_destroy(all);
+    return r;
+}
+
 int weir_reply_empty(struct weir_req *req, int status, struct weir_fields *fields)
 {
     return weir_reply_bytes(req, status, fields, NULL, weir_bytes("", 0));
 }
 
+WEIR__RELAY_5(int, relay_reply_source_take, weir_reply_source_take, struct weir_req *, int,
+              struct weir_fields *, uint64_t, struct weir_source *)
+
 int weir_reply_source_take(struct weir_req *req, int status, struct weir_fields *fields,
                            uint64_t length, struct weir_source *source)
 {
+    if (weir__relay_here != NULL) {
+        return relay_reply_source_take(req, status, fields, length, source);
+    }
+
     struct weir_sink *sink;
     int r = source != NULL ? weir_stream_begin(req, status, fields, length, &sink) : WEIR_EINVAL;
 

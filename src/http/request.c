@@ -5,17 +5,43 @@
  */
 #include "http/request.h"
 
+#include <weir/blocking.h>
 #include <weir/experimental/observe.h>
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "http/sse_beat.h"
+#include "rt/relay.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 
 #define REQ_MAGIC 0x72657175u
 
+typedef void(callback_fn)(void *arg);
+
 static _Atomic uint64_t last_id;
 
+/* For want of room: a client may well try again (RFC 9110 10.2.3). */
+static int reply_busy(struct weir_req *req, int code)
+{
+    struct weir_fields *fields = NULL;
+    struct weir_view text = weir_str(weir_strerror(code));
+    char line[128];
+    int len = snprintf(line, sizeof(line), "%.*s\n", (int)text.len, text.data);
+    int r = weir_fields_create(&fields);
+
+    if (r == 0) {
+        r = weir_fields_add_borrowed(fields, weir_str("Retry-After"), weir_str("1"));
+    }
+    /* Without memory for a field there may be enough for a status. */
+    r = weir_reply_bytes(req, 503, r == 0 ? fields : NULL, "text/plain; charset=utf-8",
+                         weir_bytes(line, (size_t)len));
+    weir_fields_destroy(fields);
+    return r;
+}
+
+/* What the client is owed when the handler gave up: a status before the head, a broken body after it. */
 void weir__req_conclude(struct weir_req *req, int r, bool last)
 {
     struct weir__stream *stream = req->stream;
@@ -29,7 +55,7 @@ void weir__req_conclude(struct weir_req *req, int r, bool last)
             status = req->cancel_status;
             text = weir_strerror(WEIR_ETIMEDOUT);
         }
-        WEIR_IGNORE(weir_reply_text(req, status, "%s\n", text));
+        WEIR_IGNORE(status == 503 ? reply_busy(req, r) : weir_reply_text(req, status, "%s\n", text));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
     if ((last || stream->begun) && stream->out.final != 0 && !stream->out.aborted) {
@@ -63,6 +89,76 @@ static void every_stop(struct weir_req *req)
     }
 }
 
+/* ---- when the client leaves ---- */
+
+static void call_back(void *arg)
+{
+    struct weir__disconnect *disconnect = arg;
+
+    disconnect->fn(disconnect->arg);
+}
+
+/* On the loop's own stack, which is large, as for every callback. */
+static void fire(struct weir__disconnect *disconnect)
+{
+    if (!disconnect->fired) {
+        disconnect->fired = true;
+        weir__fiber_call_on_loop(call_back, disconnect);
+    }
+}
+
+WEIR__RELAY_3(int, relay_on_disconnect, weir_on_disconnect, struct weir_req *, callback_fn *,
+              void *)
+
+int weir_on_disconnect(struct weir_req *req, void (*fn)(void *arg), void *arg)
+{
+    if (weir__relay_here != NULL) {
+        return relay_on_disconnect(req, fn, arg);
+    }
+
+    struct weir__disconnect *disconnect = &req->disconnect_first;
+
+    weir_check(req, REQ_MAGIC);
+    if (fn == NULL) {
+        return WEIR_EINVAL;
+    }
+    if (req->disconnect != NULL) {
+        disconnect = weir_alloc(sizeof(*disconnect));
+        if (disconnect == NULL) {
+            return WEIR_ENOMEM;
+        }
+    }
+    *disconnect = (struct weir__disconnect){req->disconnect, fn, arg, false};
+    req->disconnect = disconnect;
+    if (req->deserted) {
+        fire(disconnect);
+    }
+    return 0;
+}
+
+WEIR__RELAY_1(int, relay_off_disconnect, weir_off_disconnect, struct weir_req *)
+
+int weir_off_disconnect(struct weir_req *req)
+{
+    if (weir__relay_here != NULL) {
+        return relay_off_disconnect(req);
+    }
+
+    struct weir__disconnect *disconnect = req->disconnect;
+    bool fired;
+
+    weir_check(req, REQ_MAGIC);
+    if (disconnect == NULL) {
+        return WEIR_ESTATE;
+    }
+    fired = disconnect->fired;
+    req->disconnect = disconnect->outer;
+    if (disconnect != &req->disconnect_first) {
+        weir_free(disconnect);
+    }
+    return fired;
+}
+
 static void req_main(void *arg)
 {
     struct weir_req *req = arg;
@@ -73,20 +169,27 @@ static void req_main(void *arg)
     req->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     req->stream->owner = req;
     req->stream->on_gone = weir__req_gone;
+    req->stream->in_declared = req->body_length;
     fiber->scope = &req->scope;
     fiber->stall = &req->stream->clock;
     weir__scope_init(&req->scope, fiber);
     if (req->stream->gone != WEIR_REASON_NONE) {
-        weir_scope_cancel(&req->scope);
+        weir__req_gone(req->stream);
     }
     r = req->handler(req, req->arg);
+    while (req->disconnect != NULL) {
+        WEIR_IGNORE(weir_off_disconnect(req));
+    }
     weir__shield_begin();
+    weir__source_drop_ahead(&req->stream->body);
     req->filters = NULL; /* they lay on frames that are gone */
     weir__req_conclude(req, r, true);
     every_stop(req);
     weir__scope_stop(&req->scope);
     req->scope.owner = NULL;
     weir__scope_finish(&req->scope);
+    weir__sse_destroy(req->sse); /* whatever was deferred may still have held its sink */
+    req->sse = NULL;
     fiber->scope = NULL;
     fiber->stall = NULL;
     req->magic = 0;
@@ -111,7 +214,12 @@ void weir__req_gone(struct weir__stream *stream)
     struct weir_req *req = stream->owner;
 
     if (req != NULL && req->magic == REQ_MAGIC && req->scope.magic != 0) {
+        req->deserted = !stream->ended && !stream->broken_off;
         weir_scope_cancel(&req->scope);
+        for (struct weir__disconnect *at = req->disconnect; req->deserted && at != NULL;
+             at = at->outer) {
+            fire(at);
+        }
     }
 }
 
@@ -217,8 +325,13 @@ const char *weir_req_protocol(struct weir_req *req)
     return req->is_http10 ? "HTTP/1.0" : req->stream->ops->name;
 }
 
+WEIR__RELAY_1(struct weir_view, relay_req_peer, weir_req_peer, struct weir_req *)
+
 struct weir_view weir_req_peer(struct weir_req *req)
 {
+    if (weir__relay_here != NULL) {
+        return relay_req_peer(req);
+    }
     weir_check(req, REQ_MAGIC);
     return req->peer(req);
 }
@@ -255,22 +368,37 @@ uint64_t weir_req_body_length(struct weir_req *req)
     return req->body_length;
 }
 
+WEIR__RELAY_1(struct weir_fields *, relay_req_trailers, weir_req_trailers, struct weir_req *)
+
 struct weir_fields *weir_req_trailers(struct weir_req *req)
 {
+    if (weir__relay_here != NULL) {
+        return relay_req_trailers(req);
+    }
     weir_check(req, REQ_MAGIC);
     return req->stream->trailers;
 }
 
+WEIR__RELAY_2(int, relay_req_limit_body, weir_req_limit_body, struct weir_req *, uint64_t)
+
 int weir_req_limit_body(struct weir_req *req, uint64_t max_bytes)
 {
+    if (weir__relay_here != NULL) {
+        return relay_req_limit_body(req, max_bytes);
+    }
     weir_check(req, REQ_MAGIC);
     req->stream->in_limit = max_bytes;
     return req->body_length != WEIR_LENGTH_UNKNOWN && req->body_length > max_bytes ? WEIR_ELIMIT
                                                                                    : 0;
 }
 
+WEIR__RELAY_2(bool, relay_req_gone, weir_req_gone, struct weir_req *, enum weir_reason *)
+
 bool weir_req_gone(struct weir_req *req, enum weir_reason *ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_req_gone(req, ret);
+    }
     weir_check(req, REQ_MAGIC);
     if (ret != NULL) {
         *ret = (enum weir_reason)req->stream->gone;
@@ -305,21 +433,39 @@ void weir__stream_stall(struct weir__stream *stream, struct weir_stall *ret)
     copy_stall(&stream->clock, weir__loop_clock_us(stream->loop), ret);
 }
 
+WEIR__RELAY_VOID_2(relay_req_stall, weir_req_stall, struct weir_req *, struct weir_stall *)
+
 void weir_req_stall(struct weir_req *req, struct weir_stall *ret)
 {
+    if (weir__relay_here != NULL) {
+        relay_req_stall(req, ret);
+        return;
+    }
     weir_check(req, REQ_MAGIC);
     weir__stream_stall(req->stream, ret);
 }
 
+WEIR__RELAY_VOID_2(relay_req_hold, weir_req_hold, struct weir_req *, bool)
+
 void weir_req_hold(struct weir_req *req, bool held)
 {
+    if (weir__relay_here != NULL) {
+        relay_req_hold(req, held);
+        return;
+    }
     weir_check(req, REQ_MAGIC);
     weir__stall_enter(&req->stream->clock, held ? WEIR__STALL_HELD : WEIR__STALL_WAIT_SOURCE,
                       weir__loop_clock_us(req->stream->loop));
 }
 
+WEIR__RELAY_VOID_2(relay_req_traffic, weir_req_traffic, struct weir_req *, struct weir_traffic *)
+
 void weir_req_traffic(struct weir_req *req, struct weir_traffic *ret)
 {
+    if (weir__relay_here != NULL) {
+        relay_req_traffic(req, ret);
+        return;
+    }
     weir_check(req, REQ_MAGIC);
     req->stream->ops->traffic(req->stream, &ret->received, &ret->sent);
 }
@@ -337,8 +483,15 @@ int64_t weir_req_arrived_us(struct weir_req *req)
     return req->arrived_us;
 }
 
+WEIR__RELAY_4(int, relay_req_every, weir_req_every, struct weir_req *, int64_t, callback_fn *,
+              void *)
+
 int weir_req_every(struct weir_req *req, int64_t period_ms, void (*fn)(void *arg), void *arg)
 {
+    if (weir__relay_here != NULL) {
+        return relay_req_every(req, period_ms, fn, arg);
+    }
+
     struct weir__every *every;
     struct weir__loop *loop;
 

@@ -34,11 +34,19 @@ struct weir_req {
         struct weir_req *req); /* the client's address as text, the wire's for the request's life */
 
     struct weir_scope scope;
-    struct weir__every *every;         /* weir_req_every(); NULL: nobody asked */
+    struct weir__every *every; /* weir_req_every(); NULL: nobody asked */
+    struct weir__sse *sse;     /* weir_sse_config(); NULL: nobody asked */
     struct weir_reply_filter *filters; /* the last hooked one; NULL: none */
     struct weir_req_value *values;     /* weir_req_put(), the last one first */
     const struct weir__match *match;   /* while a router runs: what its path's segments are */
     const char *route;                 /* the pattern it took, the router's */
+    struct weir__disconnect {
+        struct weir__disconnect *outer;
+        void (*fn)(void *arg);
+        void *arg;
+        bool fired;
+    } disconnect_first, *disconnect; /* the newest; the others are on the heap */
+    bool deserted;                   /* the client left before the reply was over */
     uint64_t id;
     int status;        /* sent; 0: none yet */
     int cancel_status; /* what a cancelled handler means, if a deadline did it; 0: what its code does */

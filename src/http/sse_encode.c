@@ -34,7 +34,7 @@ static bool is_one_line(struct weir_view text)
            (memchr(text.data, '\n', text.len) == NULL && memchr(text.data, '\r', text.len) == NULL);
 }
 
-/* Takes one line off the front. Returns whether a line end followed it: then there is another line, perhaps empty. */
+/* Takes one line off the front of a view that is not absent. Returns whether a line end followed it: then there is another line, perhaps empty. */
 static bool next_line(struct weir_view *rest, struct weir_view *ret)
 {
     size_t i = 0;
@@ -139,12 +139,15 @@ int weir__sse_encode(const struct weir_event *event, uint8_t *out, size_t cap, s
 
 int weir__sse_comment_size(struct weir_view text, size_t *ret)
 {
-    size_t total = sizeof(": \n\n") - 1;
+    struct weir_view rest = weir_view_is_absent(text) ? weir_str("") : text, line;
+    size_t total = 1;
+    bool fits = true, more = true;
 
-    if (!is_one_line(text)) {
-        return WEIR_EINVAL;
+    while (fits && more) {
+        more = next_line(&rest, &line);
+        fits = add_line(&total, sizeof(": ") - 1, line.len);
     }
-    if (!add(&total, text.len)) {
+    if (!fits) {
         return WEIR_ELIMIT;
     }
     *ret = total;
@@ -153,9 +156,14 @@ int weir__sse_comment_size(struct weir_view text, size_t *ret)
 
 int weir__sse_comment_encode(struct weir_view text, uint8_t *out, size_t cap, size_t *ret_len)
 {
+    struct weir_view rest = weir_view_is_absent(text) ? weir_str("") : text, line;
     struct writer writer = {.out = out, .cap = cap};
+    bool more = true;
 
-    put_line(&writer, ": ", text);
+    while (more && !writer.over) {
+        more = next_line(&rest, &line);
+        put_line(&writer, ": ", line);
+    }
     put(&writer, "\n", 1);
     if (writer.over) {
         return WEIR_ELIMIT;

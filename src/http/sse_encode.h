@@ -18,7 +18,7 @@ WEIR_NODISCARD int weir__sse_size(const struct weir_event *event, size_t *ret);
 WEIR_NODISCARD int weir__sse_encode(const struct weir_event *event, uint8_t *out, size_t cap,
                                     size_t *ret_len);
 
-/* The same for a comment. The size: 0, WEIR_EINVAL (CR or LF), WEIR_ELIMIT. Context: any thread. */
+/* The same for a comment, each of its lines one of its own. The size: 0 or WEIR_ELIMIT. Context: any thread. */
 WEIR_NODISCARD int weir__sse_comment_size(struct weir_view text, size_t *ret);
 WEIR_NODISCARD int weir__sse_comment_encode(struct weir_view text, uint8_t *out, size_t cap,
                                             size_t *ret_len);

@@ -111,8 +111,8 @@ static int wait_in(struct weir__fiber **slot, int64_t until_us)
 }
 
 /* Whether a peer that trickles is too slow: judged whenever it has been waited for long enough. */
-static bool is_too_slow(const struct weir__limits *limits, struct weir__patience *patience,
-                        uint64_t bytes)
+static bool is_below_rate(const struct weir__limits *limits, struct weir__patience *patience,
+                          uint64_t bytes)
 {
     if (patience->span_us == 0) {
         patience->span_bytes = bytes;
@@ -128,6 +128,53 @@ static bool is_too_slow(const struct weir__limits *limits, struct weir__patience
     return false;
 }
 
+static void see(struct weir__patience *patience, uint64_t bytes)
+{
+    if (bytes != patience->seen) {
+        patience->seen = bytes;
+        patience->idle_us = 0;
+    }
+}
+
+static int64_t patience_left(const struct weir__limits *limits,
+                             const struct weir__patience *patience, int64_t gap_ms)
+{
+    int64_t left_us = gap_ms > 0 ? gap_ms * 1000 - patience->idle_us : INT64_MAX;
+
+    if (limits->min_rate > 0 && RATE_SPAN_US - patience->span_us < left_us) {
+        left_us = RATE_SPAN_US - patience->span_us;
+    }
+    return left_us;
+}
+
+void weir__stream_waited(struct weir__patience *patience, int64_t waited_us)
+{
+    patience->idle_us += waited_us;
+    patience->span_us += waited_us;
+}
+
+bool weir__stream_is_too_slow(struct weir__stream *stream, struct weir__patience *patience,
+                              uint64_t bytes, int64_t gap_ms, enum weir_reason *ret_reason)
+{
+    if (is_below_rate(stream->limits, patience, bytes)) {
+        *ret_reason = WEIR_REASON_STALL;
+        return true;
+    }
+    *ret_reason = WEIR_REASON_TIMEOUT;
+    /* Looks only: whoever spends the patience still has to see that bytes have moved. */
+    return gap_ms > 0 && bytes == patience->seen && patience->idle_us >= gap_ms * 1000;
+}
+
+int64_t weir__stream_patience_ends(struct weir__stream *stream, struct weir__patience *patience,
+                                   uint64_t bytes, int64_t gap_ms)
+{
+    int64_t left_us;
+
+    see(patience, bytes);
+    left_us = patience_left(stream->limits, patience, gap_ms);
+    return left_us == INT64_MAX ? -1 : (weir__loop_clock_us(stream->loop) + left_us + 999) / 1000;
+}
+
 /*
  * One wait for the peer, which has moved so many bytes till now: bounded by the caller's deadline, by `gap_ms` without a
  * byte (0: none) and by the rate. Returns as wait_in(), and WEIR_ESTALLED with *ret_reason.
@@ -138,25 +185,17 @@ int weir__stream_wait_for_peer(struct weir__stream *stream, struct weir__fiber *
 {
     int64_t began_us = weir__loop_clock_us(stream->loop);
     int64_t until_us = weir__deadline_us(deadline);
-    int64_t left_us = INT64_MAX;
+    int64_t left_us;
     int64_t waited_us;
     int r;
 
     stream->fair_items = stream->fair_bytes = 0;
-    if (bytes != patience->seen) {
-        patience->seen = bytes;
-        patience->idle_us = 0;
-    }
-    if (is_too_slow(stream->limits, patience, bytes)) {
+    see(patience, bytes);
+    if (is_below_rate(stream->limits, patience, bytes)) {
         *ret_reason = WEIR_REASON_STALL;
         return WEIR_ESTALLED;
     }
-    if (gap_ms > 0) {
-        left_us = gap_ms * 1000 - patience->idle_us;
-    }
-    if (stream->limits->min_rate > 0 && RATE_SPAN_US - patience->span_us < left_us) {
-        left_us = RATE_SPAN_US - patience->span_us;
-    }
+    left_us = patience_left(stream->limits, patience, gap_ms);
     if (left_us < until_us - began_us) {
         until_us = began_us + left_us;
     } else {
@@ -164,8 +203,7 @@ int weir__stream_wait_for_peer(struct weir__stream *stream, struct weir__fiber *
     }
     r = wait_in(slot, until_us);
     waited_us = weir__loop_clock_us(stream->loop) - began_us;
-    patience->idle_us += waited_us;
-    patience->span_us += waited_us;
+    weir__stream_waited(patience, waited_us);
     if (r == WEIR_ETIMEDOUT && left_us != INT64_MAX) {
         if (gap_ms > 0 && patience->idle_us >= gap_ms * 1000) {
             *ret_reason = WEIR_REASON_TIMEOUT;
@@ -174,6 +212,29 @@ int weir__stream_wait_for_peer(struct weir__stream *stream, struct weir__fiber *
         return 0; /* the rate is judged before the next wait */
     }
     return r;
+}
+
+int64_t weir__stream_try_patience(struct weir__stream *stream, int64_t waited_us)
+{
+    struct weir__patience *patience = &stream->out_patience;
+    int64_t gap_us = stream->limits->write_stall_ms * 1000;
+    uint64_t received, sent;
+
+    stream->ops->traffic(stream, &received, &sent);
+    if (sent != patience->seen) {
+        patience->seen = sent;
+        patience->idle_us = 0;
+    } else {
+        patience->idle_us += waited_us;
+    }
+    if (gap_us == 0) {
+        return INT64_MAX;
+    }
+    if (patience->idle_us >= gap_us) {
+        weir__stream_gone(stream, WEIR_REASON_STALL, 0);
+        return 0;
+    }
+    return gap_us - patience->idle_us;
 }
 
 int weir__stream_wait_read(struct weir__stream *stream, int64_t deadline, int64_t gap_ms)
@@ -210,6 +271,7 @@ void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops
         .loop = loop,
         .limits = limits,
         .in_limit = UINT64_MAX,
+        .in_declared = UINT64_MAX,
         .out_left = WEIR_LENGTH_UNKNOWN,
     };
     weir__source_init(&stream->body, &weir__stream_body_ops, stream);
@@ -221,6 +283,7 @@ void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops
 void weir__stream_finish(struct weir__stream *stream)
 {
     weir_assert(stream->reader == NULL && stream->writer == NULL);
+    weir__source_drop_ahead(&stream->body);
     if (stream->clock.running) {
         weir__stall_end(&stream->clock, weir__loop_clock_us(stream->loop));
     }

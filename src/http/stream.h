@@ -120,13 +120,16 @@ struct weir__stream {
     struct weir_sink out;
     struct weir__stall clock; /* of the outgoing direction */
     uint64_t in_bytes, in_limit;
+    uint64_t in_declared; /* the incoming body's length, or WEIR_LENGTH_UNKNOWN; a server's */
     uint64_t out_bytes,
-        out_left;          /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
-    int64_t first_byte_us; /* when the incoming body began; 0: not yet */
+        out_left; /* body bytes; out_left: of a declared length, or WEIR_LENGTH_UNKNOWN */
+    int64_t in_armed_us, out_armed_us; /* a select waits for it since then; 0: none */
+    int64_t first_byte_us;             /* when the incoming body began; 0: not yet */
     struct weir__patience in_patience, out_patience;
     uint32_t fair_items, fair_bytes; /* moved since the fiber last let the others run */
     struct weir_fields *trailers;    /* of the incoming body, after its end */
     uint8_t gone;                    /* enum weir_reason: why the peer has left; 0: it is there */
+    uint8_t out_armed_state;         /* enum weir__stall_state: of the clock before the select */
     uint8_t in_broken, out_broken;   /* enum weir_reason: why a direction failed, for explain() */
     bool begun;                      /* the final head is queued */
     bool drop_body;                  /* HEAD, 204, 304: the outgoing body is accepted and dropped */
@@ -151,12 +154,23 @@ int weir__stream_begin(struct weir__stream *stream, const struct weir__head *hea
  * release has to be followed by weir__stream_readable(). */
 bool weir__stream_holds_too_much(struct weir__stream *stream);
 
+/* How many bytes are still to come of a source that is a server's incoming body, as its head declares them;
+ * WEIR_LENGTH_UNKNOWN for any other. */
+uint64_t weir__source_declared(struct weir_source *source);
+
 /* ---- what a wire calls up ---- */
 void weir__stream_readable(struct weir__stream *stream);
 void weir__stream_writable(struct weir__stream *stream);
 /* The peer has left: every wait on it fails from now on, but what has arrived can still be read. Only the first reason
  * counts. May call abort() and cancel() before it returns. A write that stalls for too long comes here too. */
 void weir__stream_gone(struct weir__stream *stream, enum weir_reason reason, int native);
+
+/*
+ * For one who has bytes for a peer that has no room for them, and does not wait in a call: `waited_us` more of its
+ * patience are spent, unless it has moved something since. A peer that stalls for too long counts as gone. Returns how
+ * much is left, 0 when it is gone, INT64_MAX if patience has no end. Context: loop or fiber.
+ */
+int64_t weir__stream_try_patience(struct weir__stream *stream, int64_t waited_us);
 
 /* The outgoing clock as the observers see it. */
 struct weir_stall;

@@ -23,6 +23,14 @@ int weir__stream_wait_for_peer(struct weir__stream *stream, struct weir__fiber *
                                struct weir__patience *patience, uint64_t bytes, int64_t deadline,
                                int64_t gap_ms, enum weir_reason *ret_reason);
 
+/* The same for a wait that is a select's: whether patience is at its end, what is left of it till then (absolute ms, -1:
+ * for ever), and the time that was waited. */
+bool weir__stream_is_too_slow(struct weir__stream *stream, struct weir__patience *patience,
+                              uint64_t bytes, int64_t gap_ms, enum weir_reason *ret_reason);
+int64_t weir__stream_patience_ends(struct weir__stream *stream, struct weir__patience *patience,
+                                   uint64_t bytes, int64_t gap_ms);
+void weir__stream_waited(struct weir__patience *patience, int64_t waited_us);
+
 /* Fills in what the stream knows of a failure. */
 void weir__stream_explain(struct weir__stream *stream, enum weir_reason broken,
                           struct weir_error *ret);

@@ -5,18 +5,31 @@
 #include <weir/http.h>
 
 #include "bytes/account.h"
+#include "stream/wait.h"
+
+static int64_t gap_of(const struct weir__stream *stream)
+{
+    const struct weir__limits *limits = stream->limits;
+
+    return stream->in_bytes == 0 && limits->first_byte_ms > 0 ? limits->first_byte_ms
+                                                              : limits->read_gap_ms;
+}
 
 /* One wait for the incoming body. */
 static int wait_body(struct weir__stream *stream, int64_t deadline)
 {
-    const struct weir__limits *limits = stream->limits;
-    int64_t gap_ms = stream->in_bytes == 0 && limits->first_byte_ms > 0 ? limits->first_byte_ms
-                                                                        : limits->read_gap_ms;
+    int64_t gap_ms = gap_of(stream);
     enum weir_reason reason = WEIR_REASON_NONE;
     int r;
 
     if (deadline == 0) {
-        return WEIR_EAGAIN;
+        /* Selects may have used the patience up. */
+        if (!weir__stream_is_too_slow(stream, &stream->in_patience, stream->in_bytes, gap_ms,
+                                      &reason)) {
+            return WEIR_EAGAIN;
+        }
+        stream->in_broken = (uint8_t)reason;
+        return WEIR_ESTALLED;
     }
     r = weir__stream_wait_for_peer(stream, &stream->reader, &stream->in_patience, stream->in_bytes,
                                    deadline, gap_ms, &reason);
@@ -117,10 +130,43 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
             continue;
         }
         waited = wait_body(stream, deadline);
-        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED) {
+        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED || deadline == 0) {
             return waited;
         }
     }
+}
+
+uint64_t weir__source_declared(struct weir_source *source)
+{
+    struct weir__stream *stream = source->state;
+
+    if (source->ops != &weir__stream_body_ops || stream->in_declared == WEIR_LENGTH_UNKNOWN ||
+        stream->in_declared < stream->in_bytes) {
+        return WEIR_LENGTH_UNKNOWN;
+    }
+    return stream->in_declared - stream->in_bytes;
+}
+
+/* A select waits for the peer as a read does; not, if it has to wait for us to let go of something. */
+static int64_t body_arm(void *state, struct weir_waker *waker)
+{
+    struct weir__stream *stream = state;
+    int64_t now_us = weir__loop_clock_us(stream->loop);
+
+    stream->reader = weir__waker_fiber(waker);
+    if (waker == NULL) {
+        if (stream->in_armed_us != 0) {
+            weir__stream_waited(&stream->in_patience, now_us - stream->in_armed_us);
+        }
+        stream->in_armed_us = 0;
+        return -1;
+    }
+    if (weir__stream_holds_too_much(stream)) {
+        return -1;
+    }
+    stream->in_armed_us = now_us;
+    return weir__stream_patience_ends(stream, &stream->in_patience, stream->in_bytes,
+                                      gap_of(stream));
 }
 
 static int body_lend(void *state, int64_t deadline, struct weir_loan *ret)
@@ -150,7 +196,7 @@ static int body_lend(void *state, int64_t deadline, struct weir_loan *ret)
             return waited;
         }
         waited = wait_body(stream, deadline);
-        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED) {
+        if (waited == WEIR_EAGAIN || waited == WEIR_ECANCELED || deadline == 0) {
             return waited;
         }
     }
@@ -195,4 +241,5 @@ const struct weir_source_ops weir__stream_body_ops = {
     .explain = body_explain,
     .lend_fd = body_lend,
     .repay_fd = body_repay,
+    .arm = body_arm,
 };

@@ -8,6 +8,7 @@
 #include <weir/http.h>
 
 #include "bytes/chunk.h"
+#include "stream/wait.h"
 
 static void mark(struct weir__stream *stream, enum weir__stall_state state)
 {
@@ -73,11 +74,15 @@ static int wait_out(struct weir__stream *stream, int64_t deadline, enum weir__st
     uint64_t received, sent;
     int r;
 
+    stream->ops->traffic(stream, &received, &sent);
     if (deadline == 0) {
-        return WEIR_ETIMEDOUT;
+        /* Selects may have used the patience up. */
+        return weir__stream_is_too_slow(stream, &stream->out_patience, sent,
+                                        stream->limits->write_stall_ms, &reason)
+                   ? WEIR_ESTALLED
+                   : WEIR_ETIMEDOUT;
     }
     mark(stream, cause);
-    stream->ops->traffic(stream, &received, &sent);
     r = weir__stream_wait_for_peer(stream, &stream->writer, &stream->out_patience, sent, deadline,
                                    stream->limits->write_stall_ms, &reason);
     mark(stream, WEIR__STALL_HELD);
@@ -117,9 +122,38 @@ static int out_wait(void *state, int64_t deadline, size_t *ret_room)
         }
         waited = wait_out(stream, deadline, cause);
         if (waited == WEIR_ECANCELED || deadline == 0) {
-            return back(stream, before, waited);
+            return back(stream, before, give_up(stream, waited));
         }
     }
+}
+
+/* A select waits for the peer as an emit does. */
+static int64_t out_arm(void *state, struct weir_waker *waker)
+{
+    struct weir__stream *stream = state;
+    enum weir__stall_state cause = WEIR__STALL_SOCKET;
+    uint64_t received, sent;
+    size_t room;
+
+    stream->writer = weir__waker_fiber(waker);
+    if (stream->out_armed_us != 0) {
+        weir__stream_waited(&stream->out_patience,
+                            weir__loop_clock_us(stream->loop) - stream->out_armed_us);
+        mark(stream, (enum weir__stall_state)stream->out_armed_state);
+        stream->out_armed_us = 0;
+    }
+    if (waker == NULL) {
+        return -1;
+    }
+    if (weir__stream_peer_state(stream) < 0 || stream->ops->room(stream, &room, &cause) == 0) {
+        return 0;
+    }
+    stream->out_armed_us = weir__loop_clock_us(stream->loop);
+    stream->out_armed_state = stream->clock.state;
+    mark(stream, cause);
+    stream->ops->traffic(stream, &received, &sent);
+    return weir__stream_patience_ends(stream, &stream->out_patience, sent,
+                                      stream->limits->write_stall_ms);
 }
 
 /* Hands one chunk (given) to the wire, in pieces that fit its room. */
@@ -239,7 +273,7 @@ static int out_end(void *state, struct weir_fields *trailers)
         r = WEIR_ESTATE;
     }
     if (r == 0) {
-        r = stream->ops->end(stream, trailers);
+        r = stream->ops->end(stream, stream->drop_body ? NULL : trailers);
     }
     if (r == 0) {
         stream->ending = true;
@@ -375,4 +409,5 @@ const struct weir_sink_ops weir__stream_out_ops = {
     .take_fd = out_take_fd,
     .can_take_file = out_can_take_file,
     .take_file = out_take_file,
+    .arm = out_arm,
 };

@@ -6,6 +6,7 @@
 
 #include "bytes/chunk.h"
 #include "stream/stream.h"
+#include "stream/wait.h"
 
 #include <errno.h>
 #include <sys/socket.h>
@@ -97,6 +98,12 @@ static int source_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
     return 1;
 }
 
+static int64_t source_arm(void *state, struct weir_waker *waker)
+{
+    ((struct weir__tcp *)state)->watch.reader = weir__waker_fiber(waker);
+    return -1;
+}
+
 static const struct weir_source_ops source_ops = {
     .name = "tcp",
     .next = source_next,
@@ -104,6 +111,7 @@ static const struct weir_source_ops source_ops = {
     .explain = explain,
     .lend_fd = source_lend_fd,
     .repay_fd = source_repay_fd,
+    .arm = source_arm,
 };
 
 static int sink_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
@@ -178,6 +186,17 @@ static int sink_take_fd(void *state, int pipe_fd, size_t bytes, int64_t deadline
     return 0;
 }
 
+static int64_t sink_arm(void *state, struct weir_waker *waker)
+{
+    struct weir__tcp *tcp = state;
+
+    tcp->watch.writer = weir__waker_fiber(waker);
+    if (waker != NULL) {
+        weir__tcp_arm_writable(tcp);
+    }
+    return -1;
+}
+
 static const struct weir_sink_ops sink_ops = {
     .name = "tcp",
     .emit = sink_emit,
@@ -187,6 +206,7 @@ static const struct weir_sink_ops sink_ops = {
     .explain = explain,
     .can_take_fd = sink_can_take_fd,
     .take_fd = sink_take_fd,
+    .arm = sink_arm,
 };
 
 void weir__tcp_source_init(struct weir_source *source, struct weir__tcp *tcp)

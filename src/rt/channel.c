@@ -5,13 +5,14 @@
  * too late loses nothing. Invariant, kept by settle(): the first waiter of a side that could go on
  * has been woken; when it leaves, the next one is looked at.
  */
-#include <weir/channel.h>
+#include "rt/channel.h"
 
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/list.h"
 #include "rt/fiber.h"
 #include "rt/loop.h"
+#include "rt/relay.h"
 #include "rt/scope.h"
 
 #define CHANNEL_MAGIC 0x6368616eu
@@ -33,14 +34,10 @@ struct weir_channel {
     void (*drop)(void *item);
     struct entry *ring;
     size_t capacity, head, count, bytes;
-    struct weir_list senders, receivers; /* waiter.link */
-};
-
-/* A call that waits, on its fiber's stack. */
-struct waiter {
-    struct weir_list link;
-    struct weir__fiber *fiber;
-    size_t bytes; /* of the item it wants to send */
+    struct weir_list senders, receivers; /* weir__channel_waiter.link */
+    /* Whom a select has told last that it is his turn: not to be dereferenced, he may have gone. Void once anybody has
+     * taken, or put in, an item. */
+    const struct weir__fiber *next_sender, *next_receiver;
 };
 
 int weir_channel_create(const struct weir_channel_opts *opts, struct weir_channel **ret)
@@ -61,8 +58,13 @@ int weir_channel_create(const struct weir_channel_opts *opts, struct weir_channe
     return 0;
 }
 
+WEIR__RELAY_1(struct weir_channel *, relay_channel_ref, weir_channel_ref, struct weir_channel *)
+
 struct weir_channel *weir_channel_ref(struct weir_channel *channel)
 {
+    if (weir__relay_here != NULL) {
+        return relay_channel_ref(channel);
+    }
     weir_check(channel, CHANNEL_MAGIC);
     channel->refs++;
     return channel;
@@ -75,6 +77,7 @@ static struct entry take_first(struct weir_channel *channel)
     channel->head = (channel->head + 1) % channel->capacity;
     channel->count--;
     channel->bytes -= first.bytes;
+    channel->next_receiver = NULL;
     return first;
 }
 
@@ -90,8 +93,13 @@ static void drop_all(struct weir_channel *channel)
     }
 }
 
+WEIR__RELAY_1(struct weir_channel *, relay_channel_unref, weir_channel_unref, struct weir_channel *)
+
 struct weir_channel *weir_channel_unref(struct weir_channel *channel)
 {
+    if (weir__relay_here != NULL) {
+        return relay_channel_unref(channel);
+    }
     if (channel == NULL) {
         return NULL;
     }
@@ -126,10 +134,12 @@ static void settle(struct weir_channel *channel)
     bool over = channel->closed || channel->aborted;
 
     if (!weir_list_is_empty(&channel->receivers) && (channel->count > 0 || over)) {
-        weir__fiber_wake(weir_list_entry(channel->receivers.next, struct waiter, link)->fiber);
+        weir__fiber_wake(
+            weir_list_entry(channel->receivers.next, struct weir__channel_waiter, link)->fiber);
     }
     if (!weir_list_is_empty(&channel->senders)) {
-        struct waiter *first = weir_list_entry(channel->senders.next, struct waiter, link);
+        struct weir__channel_waiter *first =
+            weir_list_entry(channel->senders.next, struct weir__channel_waiter, link);
 
         if (over || has_room(channel, first->bytes)) {
             weir__fiber_wake(first->fiber);
@@ -156,6 +166,7 @@ static int put_last(struct weir_channel *channel, void *item, size_t bytes)
     }
     channel->ring[(channel->head + channel->count) % channel->capacity] =
         (struct entry){item, bytes};
+    channel->next_sender = NULL;
     channel->count++;
     channel->bytes += bytes;
     return 0;
@@ -190,9 +201,14 @@ static int try_recv(struct weir_channel *channel, void **ret, bool first)
     return channel->closed ? channel->error : MUST_WAIT;
 }
 
+static bool is_running(const struct weir__fiber *fiber)
+{
+    return fiber != NULL && fiber == weir__fiber_current();
+}
+
 static int wait_to_send(struct weir_channel *channel, void *item, size_t bytes, int64_t deadline_us)
 {
-    struct waiter self = {.fiber = weir__fiber_current(), .bytes = bytes};
+    struct weir__channel_waiter self = {.fiber = weir__fiber_current(), .bytes = bytes};
     int r;
 
     weir_list_push_back(&channel->senders, &self.link);
@@ -216,8 +232,15 @@ static int wait_to_send(struct weir_channel *channel, void *item, size_t bytes, 
     return r;
 }
 
+WEIR__RELAY_4(int, relay_channel_send, weir_channel_send, struct weir_channel *, void *, size_t,
+              int64_t)
+
 int weir_channel_send(struct weir_channel *channel, void *item, size_t bytes, int64_t deadline)
 {
+    if (weir__relay_here != NULL) {
+        return relay_channel_send(channel, item, bytes, deadline);
+    }
+
     int r;
 
     weir_check(channel, CHANNEL_MAGIC);
@@ -225,7 +248,8 @@ int weir_channel_send(struct weir_channel *channel, void *item, size_t bytes, in
     if (weir__wait_is_cancelled()) {
         r = weir__wait(0);
     } else {
-        r = try_send(channel, item, bytes, weir_list_is_empty(&channel->senders));
+        r = try_send(channel, item, bytes,
+                     weir_list_is_empty(&channel->senders) || is_running(channel->next_sender));
         if (r == MUST_WAIT) {
             r = deadline == 0 ? WEIR_EFLOW
                               : wait_to_send(channel, item, bytes, weir__deadline_us(deadline));
@@ -238,7 +262,7 @@ int weir_channel_send(struct weir_channel *channel, void *item, size_t bytes, in
 
 static int wait_to_recv(struct weir_channel *channel, int64_t deadline_us, void **ret)
 {
-    struct waiter self = {.fiber = weir__fiber_current()};
+    struct weir__channel_waiter self = {.fiber = weir__fiber_current()};
     int r;
 
     weir_list_push_back(&channel->receivers, &self.link);
@@ -262,8 +286,14 @@ static int wait_to_recv(struct weir_channel *channel, int64_t deadline_us, void 
     return r;
 }
 
+WEIR__RELAY_3(int, relay_channel_recv, weir_channel_recv, struct weir_channel *, int64_t, void **)
+
 int weir_channel_recv(struct weir_channel *channel, int64_t deadline, void **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_channel_recv(channel, deadline, ret);
+    }
+
     int r;
 
     weir_check(channel, CHANNEL_MAGIC);
@@ -271,7 +301,8 @@ int weir_channel_recv(struct weir_channel *channel, int64_t deadline, void **ret
     if (weir__wait_is_cancelled()) {
         r = weir__wait(0);
     } else {
-        r = try_recv(channel, ret, weir_list_is_empty(&channel->receivers));
+        r = try_recv(channel, ret,
+                     weir_list_is_empty(&channel->receivers) || is_running(channel->next_receiver));
         if (r == MUST_WAIT) {
             r = deadline == 0 ? WEIR_EAGAIN
                               : wait_to_recv(channel, weir__deadline_us(deadline), ret);
@@ -282,8 +313,52 @@ int weir_channel_recv(struct weir_channel *channel, int64_t deadline, void **ret
     return r;
 }
 
+/* ---- for a select ---- */
+
+bool weir__channel_poll(struct weir_channel *channel, struct weir__channel_waiter *waiter)
+{
+    struct weir_list *line = waiter->sends ? &channel->senders : &channel->receivers;
+    bool is_first = line->next == (weir_list_is_empty(&waiter->link) ? line : &waiter->link);
+
+    weir_check(channel, CHANNEL_MAGIC);
+    if (channel->closed || channel->aborted) {
+        return waiter->sends || channel->aborted || channel->count == 0 || is_first;
+    }
+    return is_first && (waiter->sends ? has_room(channel, waiter->bytes) : channel->count > 0);
+}
+
+void weir__channel_arm(struct weir_channel *channel, struct weir__channel_waiter *waiter)
+{
+    waiter->fiber = weir__fiber_current();
+    channel->refs++;
+    weir_list_push_back(waiter->sends ? &channel->senders : &channel->receivers, &waiter->link);
+}
+
+void weir__channel_disarm(struct weir_channel *channel, struct weir__channel_waiter *waiter,
+                          bool his_turn)
+{
+    if (his_turn && waiter->sends) {
+        channel->next_sender = weir__fiber_current();
+    } else if (his_turn) {
+        channel->next_receiver = weir__fiber_current();
+    }
+    if (!weir_list_is_empty(&waiter->link)) {
+        weir_list_remove(&waiter->link);
+        settle(channel);
+        weir_channel_unref(channel);
+    }
+}
+
+/* ---- the ends ---- */
+
+WEIR__RELAY_VOID_2(relay_channel_close, weir_channel_close, struct weir_channel *, int)
+
 void weir_channel_close(struct weir_channel *channel, int error)
 {
+    if (weir__relay_here != NULL) {
+        relay_channel_close(channel, error);
+        return;
+    }
     weir_check(channel, CHANNEL_MAGIC);
     if (channel->closed || channel->aborted) {
         return;
@@ -293,8 +368,14 @@ void weir_channel_close(struct weir_channel *channel, int error)
     settle(channel);
 }
 
+WEIR__RELAY_VOID_1(relay_channel_abort, weir_channel_abort, struct weir_channel *)
+
 void weir_channel_abort(struct weir_channel *channel)
 {
+    if (weir__relay_here != NULL) {
+        relay_channel_abort(channel);
+        return;
+    }
     weir_check(channel, CHANNEL_MAGIC);
     if (channel->aborted) {
         return;

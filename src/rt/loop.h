@@ -89,6 +89,9 @@ struct weir__loop {
     const void *stack_bottom; /* for AddressSanitizer */
     size_t stack_size;
     void *tsan_fiber;
+    unsigned
+        computing;   /* blocking handlers that are about to call: with a fake clock time stands */
+    uint32_t chance; /* where a select begins to look */
     struct {
         pthread_mutex_t mutex;
         struct weir__task *first, **last;

@@ -12,6 +12,8 @@
 #include "base/assert.h"
 #include "rt/fiber.h"
 #include "rt/loop.h"
+#include "rt/mailbox.h"
+#include "rt/relay.h"
 #include "rt/scope.h"
 #include "rt/sender.h"
 
@@ -131,10 +133,16 @@ static struct weir_sender *mailbox_of_fiber(void)
     return mailbox;
 }
 
+WEIR__RELAY_2(int, relay_config, weir_mailbox_config, size_t, size_t)
+
 int weir_mailbox_config(size_t max_messages, size_t max_bytes)
 {
-    struct weir_sender *mailbox = mailbox_of_fiber();
+    struct weir_sender *mailbox;
 
+    if (weir__relay_here != NULL) {
+        return relay_config(max_messages, max_bytes);
+    }
+    mailbox = mailbox_of_fiber();
     if (mailbox == NULL) {
         return WEIR_ENOMEM;
     }
@@ -187,7 +195,30 @@ static int look(struct weir_sender *mailbox, const uint32_t *tag, struct weir_ms
     return r;
 }
 
-static int receive(const uint32_t *tag, int64_t deadline, struct weir_msg *ret)
+bool weir__mailbox_poll(const uint32_t *tag)
+{
+    struct weir_sender *mailbox = weir__fiber_current()->worker;
+    bool found = false;
+
+    if (mailbox == NULL) {
+        return true; /* the call says why */
+    }
+    pthread_mutex_lock(&mailbox->shared.mutex);
+    for (size_t i = 0; i < mailbox->shared.count && !found; i++) {
+        size_t at = (mailbox->shared.head + i) % mailbox->shared.capacity;
+
+        found = tag == NULL || mailbox->shared.ring[at].tag == *tag;
+    }
+    found |= mailbox->shared.handles == 0;
+    mailbox->shared.waiting |= !found;
+    pthread_mutex_unlock(&mailbox->shared.mutex);
+    return found;
+}
+
+WEIR__RELAY_3(int, relay_receive, weir__mailbox_receive, const uint32_t *, int64_t,
+              struct weir_msg *)
+
+int weir__mailbox_receive(const uint32_t *tag, int64_t deadline, struct weir_msg *ret)
 {
     struct weir__fiber *fiber = weir__fiber_current();
     struct weir_sender *mailbox;
@@ -219,12 +250,14 @@ static int receive(const uint32_t *tag, int64_t deadline, struct weir_msg *ret)
 
 int weir_receive(int64_t deadline, struct weir_msg *ret)
 {
-    return receive(NULL, deadline, ret);
+    return weir__relay_here != NULL ? relay_receive(NULL, deadline, ret)
+                                    : weir__mailbox_receive(NULL, deadline, ret);
 }
 
 int weir_receive_tag(uint32_t tag, int64_t deadline, struct weir_msg *ret)
 {
-    return receive(&tag, deadline, ret);
+    return weir__relay_here != NULL ? relay_receive(&tag, deadline, ret)
+                                    : weir__mailbox_receive(&tag, deadline, ret);
 }
 
 struct weir_view weir_msg_text(const struct weir_msg *msg)
@@ -260,10 +293,16 @@ static void notify(struct weir_sender *mailbox)
     weir__loop_post(mailbox->shared.loop, &mailbox->local.task);
 }
 
+WEIR__RELAY_0(struct weir_sender *, relay_create, weir_sender_create)
+
 struct weir_sender *weir_sender_create(void)
 {
-    struct weir_sender *mailbox = mailbox_of_fiber();
+    struct weir_sender *mailbox;
 
+    if (weir__relay_here != NULL) {
+        return relay_create();
+    }
+    mailbox = mailbox_of_fiber();
     return mailbox != NULL ? weir_sender_ref(mailbox) : NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "rt/fiber.h"
 #include "rt/loop.h"
+#include "rt/relay.h"
 #include "rt/scope.h"
 
 #include <pthread.h>
@@ -221,9 +222,18 @@ static int refuse(void (*destroy)(void *arg), void *arg, int r)
     return r;
 }
 
+typedef void(destroy_fn)(void *arg);
+
+WEIR__RELAY_5(int, relay_offload, weir_offload, weir_offload_fn *, void *, destroy_fn *, int64_t,
+              int *)
+
 int weir_offload(weir_offload_fn *fn, void *arg, void (*destroy)(void *arg), int64_t deadline,
                  int *ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_offload(fn, arg, destroy, deadline, ret);
+    }
+
     struct job *job;
     int r = 0;
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "rt/loop.h"
+#include "rt/relay.h"
 
 #define SCOPE_MAGIC 0x73636f70u
 
@@ -26,8 +27,14 @@ struct child {
     void *arg;
 };
 
+WEIR__RELAY_0(int64_t, relay_now, weir_now)
+
 int64_t weir_now(void)
 {
+    if (weir__relay_here != NULL && weir__relay_here->loop->fake_clock) {
+        return relay_now(); /* a real clock is the same on every thread */
+    }
+
     struct weir__loop *loop = weir__loop_current();
 
     return (loop != NULL ? loop->now_us : weir__clock_us(NULL)) / 1000;
@@ -84,8 +91,14 @@ void weir__shield_end(void)
     weir__fiber_current()->shield--;
 }
 
+WEIR__RELAY_1(int, relay_sleep, weir_sleep, int64_t)
+
 int weir_sleep(int64_t deadline)
 {
+    if (weir__relay_here != NULL) {
+        return relay_sleep(deadline);
+    }
+
     int64_t until_us = weir__deadline_us(deadline);
     int r;
 
@@ -95,8 +108,13 @@ int weir_sleep(int64_t deadline)
     return r == WEIR_ETIMEDOUT ? 0 : r;
 }
 
+WEIR__RELAY_0(int, relay_yield, weir_yield)
+
 int weir_yield(void)
 {
+    if (weir__relay_here != NULL) {
+        return relay_yield();
+    }
     weir__fiber_yield();
     return weir__wait_is_cancelled() ? consume_cancel(weir__fiber_current()) : 0;
 }
@@ -147,8 +165,15 @@ static void mark(struct weir__fiber *fiber, bool sticky)
     weir__fiber_wake(fiber);
 }
 
+WEIR__RELAY_VOID_1(relay_scope_cancel, weir_scope_cancel, struct weir_scope *)
+
 void weir_scope_cancel(struct weir_scope *scope)
 {
+    if (weir__relay_here != NULL) {
+        relay_scope_cancel(scope);
+        return;
+    }
+
     struct weir_list *link;
 
     weir_check(scope, SCOPE_MAGIC);
@@ -196,8 +221,14 @@ static void parent_cancelled(struct weir__cancel_hook *hook)
     weir_scope_cancel(&weir_list_entry(hook, struct opened_scope, hook)->scope);
 }
 
+WEIR__RELAY_1(int, relay_scope_open, weir_scope_open, struct weir_scope **)
+
 int weir_scope_open(struct weir_scope **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_scope_open(ret);
+    }
+
     struct opened_scope *opened = weir_alloc0(sizeof(*opened));
 
     if (opened == NULL) {
@@ -231,8 +262,15 @@ static void child_main(void *arg)
     }
 }
 
+WEIR__RELAY_3(int, relay_scope_spawn, weir_scope_spawn, struct weir_scope *, weir_fiber_fn *,
+              void *)
+
 int weir_scope_spawn(struct weir_scope *scope, weir_fiber_fn *fn, void *arg)
 {
+    if (weir__relay_here != NULL) {
+        return relay_scope_spawn(scope, fn, arg);
+    }
+
     struct weir__fiber *fiber;
     struct child *child;
     int r;
@@ -258,8 +296,14 @@ int weir_scope_spawn(struct weir_scope *scope, weir_fiber_fn *fn, void *arg)
     return 0;
 }
 
+WEIR__RELAY_2(int, relay_scope_join, weir_scope_join, struct weir_scope *, int64_t)
+
 int weir_scope_join(struct weir_scope *scope, int64_t deadline)
 {
+    if (weir__relay_here != NULL) {
+        return relay_scope_join(scope, deadline);
+    }
+
     int r = 0;
 
     weir_check(scope, SCOPE_MAGIC);
@@ -288,8 +332,15 @@ void weir__scope_stop(struct weir_scope *scope)
     }
 }
 
+WEIR__RELAY_VOID_1(relay_scope_close, weir_scope_close, struct weir_scope *)
+
 void weir_scope_close(struct weir_scope *scope)
 {
+    if (weir__relay_here != NULL) {
+        relay_scope_close(scope);
+        return;
+    }
+
     struct opened_scope *opened;
 
     if (scope == NULL) {
@@ -304,8 +355,16 @@ void weir_scope_close(struct weir_scope *scope)
     weir_free(opened);
 }
 
+typedef void(deferred_fn)(void *arg);
+
+WEIR__RELAY_2(int, relay_scope_defer, weir_scope_defer, deferred_fn *, void *)
+
 int weir_scope_defer(void (*fn)(void *arg), void *arg)
 {
+    if (weir__relay_here != NULL) {
+        return relay_scope_defer(fn, arg);
+    }
+
     struct weir__fiber *fiber = weir__fiber_current();
     struct weir__deferred *deferred;
 

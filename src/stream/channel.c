@@ -127,12 +127,19 @@ static void source_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t source_arm(void *state, struct weir_waker *waker)
+{
+    ((struct channel *)state)->reader = weir__waker_fiber(waker);
+    return -1;
+}
+
 static const struct weir_source_ops source_ops = {
     .name = "channel",
     .next = source_next,
     .cancel = source_cancel,
     .destroy = unref,
     .explain = source_explain,
+    .arm = source_arm,
 };
 
 /* ---- the sink's side ---- */
@@ -244,6 +251,12 @@ static void sink_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t sink_arm(void *state, struct weir_waker *waker)
+{
+    ((struct channel *)state)->writer = weir__waker_fiber(waker);
+    return -1;
+}
+
 static const struct weir_sink_ops sink_ops = {
     .name = "channel",
     .emit = sink_emit,
@@ -252,6 +265,7 @@ static const struct weir_sink_ops sink_ops = {
     .abort = sink_abort,
     .destroy = unref,
     .explain = sink_explain,
+    .arm = sink_arm,
 };
 
 void weir__channel_fail(struct weir_sink *sink, int code, enum weir_reason reason)

@@ -120,12 +120,18 @@ static void generator_explain(void *state, struct weir_error *ret)
     weir__explain_inner(((struct generator *)state)->inner, ret);
 }
 
+static int64_t generator_arm(void *state, struct weir_waker *waker)
+{
+    return weir_source_arm(((struct generator *)state)->inner, waker);
+}
+
 static const struct weir_source_ops generator_ops = {
     .name = "generator",
     .next = generator_next,
     .cancel = generator_cancel,
     .destroy = generator_destroy,
     .explain = generator_explain,
+    .arm = generator_arm,
 };
 
 int weir_source_from_fiber(weir_generator_fn *fn, void *arg, const struct weir_generator_opts *opts,

@@ -10,6 +10,7 @@
 
 #include <weir/rt.h>
 
+#include "rt/relay.h"
 #include "rt/scope.h"
 
 #include <errno.h>
@@ -167,9 +168,16 @@ static int move_all(struct transfer *transfer)
     }
 }
 
+WEIR__RELAY_4(int, relay_pipe, weir_pipe, struct weir_source *, struct weir_sink *,
+              const struct weir_pipe_opts *, struct weir_pipe_result *)
+
 int weir_pipe(struct weir_source *source, struct weir_sink *sink, const struct weir_pipe_opts *opts,
               struct weir_pipe_result *ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_pipe(source, sink, opts, ret);
+    }
+
     static const struct weir_pipe_opts defaults;
     struct transfer transfer = {.source = source, .sink = sink, .fds = {-1, -1}, .deadline = -1};
     struct weir_error cause = {0};

@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "rt/fiber.h"
+#include "rt/relay.h"
 
 #define SINK_MAGIC 0x73696e6bu
 
@@ -89,15 +90,26 @@ static int hand_over(struct weir_sink *sink, struct weir_chunk *chunk, int64_t d
     return settle(sink, r);
 }
 
+WEIR__RELAY_3(int, relay_emit_take, weir_emit_take, struct weir_sink *, struct weir_chunk *,
+              int64_t)
+
 int weir_emit_take(struct weir_sink *sink, struct weir_chunk *chunk, int64_t deadline)
 {
+    if (weir__relay_here != NULL) {
+        return relay_emit_take(sink, chunk, deadline);
+    }
+
     int r = enter(sink);
 
     if (r < 0) {
         weir_chunk_unref(chunk);
         return r;
     }
-    r = hand_over(sink, chunk, deadline);
+    if (weir_chunk_len(chunk) > 0) {
+        r = hand_over(sink, chunk, deadline);
+    } else {
+        weir_chunk_unref(chunk); /* an empty body, read whole */
+    }
     sink->busy = false;
     return r;
 }
@@ -112,8 +124,14 @@ int weir_try_emit(struct weir_sink *sink, struct weir_chunk *chunk)
     return weir_emit(sink, chunk, 0);
 }
 
+WEIR__RELAY_3(int, relay_emit_bytes, weir_emit_bytes, struct weir_sink *, struct weir_view, int64_t)
+
 int weir_emit_bytes(struct weir_sink *sink, struct weir_view bytes, int64_t deadline)
 {
+    if (weir__relay_here != NULL) {
+        return relay_emit_bytes(sink, bytes, deadline);
+    }
+
     int r = enter(sink);
 
     if (r < 0) {
@@ -137,8 +155,14 @@ int weir_emit_bytes(struct weir_sink *sink, struct weir_view bytes, int64_t dead
     return r;
 }
 
+WEIR__RELAY_3(int, relay_wait_writable, weir__wait_writable, struct weir_sink *, int64_t, size_t *)
+
 int weir__wait_writable(struct weir_sink *sink, int64_t deadline, size_t *ret_room)
 {
+    if (weir__relay_here != NULL) {
+        return relay_wait_writable(sink, deadline, ret_room);
+    }
+
     size_t room = WEIR_CHUNK_BYTES;
     int r = enter(sink);
 
@@ -174,8 +198,14 @@ int weir_wait_writable(struct weir_sink *sink, int64_t deadline)
     return weir__wait_writable(sink, deadline, &room);
 }
 
+WEIR__RELAY_1(int, relay_flush, weir_flush, struct weir_sink *)
+
 int weir_flush(struct weir_sink *sink)
 {
+    if (weir__relay_here != NULL) {
+        return relay_flush(sink);
+    }
+
     int r = 0;
 
     weir_check(sink, SINK_MAGIC);
@@ -238,9 +268,14 @@ int weir__sink_take_file(struct weir_sink *sink, int fd, uint64_t offset, size_t
     }
     return settle(sink, r);
 }
+WEIR__RELAY_2(int, relay_end, weir_end, struct weir_sink *, struct weir_fields *)
 
 int weir_end(struct weir_sink *sink, struct weir_fields *trailers)
 {
+    if (weir__relay_here != NULL) {
+        return relay_end(sink, trailers);
+    }
+
     int r = enter(sink);
 
     if (r < 0) {
@@ -260,8 +295,14 @@ void weir__sink_settle(struct weir_sink *sink, int r)
     }
 }
 
+WEIR__RELAY_VOID_2(relay_abort, weir_abort, struct weir_sink *, enum weir_reason)
+
 void weir_abort(struct weir_sink *sink, enum weir_reason reason)
 {
+    if (weir__relay_here != NULL) {
+        relay_abort(sink, reason);
+        return;
+    }
     weir_check(sink, SINK_MAGIC);
     if (sink->aborted || sink->final == 0) {
         return;
@@ -275,19 +316,65 @@ void weir_abort(struct weir_sink *sink, enum weir_reason reason)
         sink->final = WEIR_ECANCELED;
         sink->fault = weir__fault_of(&error);
     }
+    if (sink->waker != NULL) {
+        weir_wake(sink->waker);
+    }
     if (sink->ops->abort != NULL) {
         sink->ops->abort(sink->state, reason);
     }
 }
 
+int weir__sink_poll(struct weir_sink *sink)
+{
+    size_t room;
+    int r;
+
+    weir_check(sink, SINK_MAGIC);
+    if (sink->busy) {
+        return WEIR_EBUSY;
+    }
+    r = weir__wait_writable(sink, 0, &room);
+    return r == WEIR_ETIMEDOUT ? 0 : r == WEIR_EBUSY ? r : 1;
+}
+
+int64_t weir_sink_arm(struct weir_sink *sink, struct weir_waker *waker)
+{
+    weir_check(sink, SINK_MAGIC);
+    if (waker != NULL && sink->final != WEIR__OPEN) {
+        return 0;
+    }
+    if (sink->ops->arm == NULL) {
+        return WEIR_EUNSUPPORTED;
+    }
+    if (waker == NULL && sink->waker == NULL) {
+        return -1;
+    }
+    sink->waker = waker;
+    sink->busy = waker != NULL;
+    return sink->ops->arm(sink->state, waker);
+}
+
+WEIR__RELAY_VOID_2(relay_sink_error, weir_sink_error, struct weir_sink *, struct weir_error *)
+
 void weir_sink_error(struct weir_sink *sink, struct weir_error *ret)
 {
+    if (weir__relay_here != NULL) {
+        relay_sink_error(sink, ret);
+        return;
+    }
     weir_check(sink, SINK_MAGIC);
     *ret = weir__fault_error(&sink->fault, sink->final);
 }
 
+WEIR__RELAY_VOID_1(relay_sink_destroy, weir_sink_destroy, struct weir_sink *)
+
 void weir_sink_destroy(struct weir_sink *sink)
 {
+    if (weir__relay_here != NULL) {
+        relay_sink_destroy(sink);
+        return;
+    }
+
     bool embedded;
 
     if (sink == NULL) {

@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "rt/fiber.h"
+#include "rt/relay.h"
 
 #define SOURCE_MAGIC 0x73726365u
 
@@ -122,6 +124,39 @@ static int settle(struct weir_source *source, int r)
     return r;
 }
 
+/* What a select has pulled comes first, before an end or a failure that was seen since. */
+static int deliver_ahead(struct weir_source *source, size_t max_bytes, struct weir_chunk **ret)
+{
+    struct weir_chunk *ahead = source->ahead;
+    struct weir_chunk *first;
+    size_t len = weir_chunk_len(ahead);
+    int r;
+
+    if (len <= max_bytes) {
+        source->ahead = NULL;
+        *ret = ahead;
+        return 1;
+    }
+    r = weir_chunk_slice(ahead, 0, max_bytes, &first);
+    if (r == 0) {
+        r = weir_chunk_slice(ahead, max_bytes, len - max_bytes, &source->ahead);
+        if (r < 0) {
+            weir_chunk_unref(first);
+        }
+    }
+    if (r < 0) {
+        return settle(source, r);
+    }
+    weir_chunk_unref(ahead);
+    *ret = first;
+    return 1;
+}
+
+void weir__source_drop_ahead(struct weir_source *source)
+{
+    source->ahead = weir_chunk_unref(source->ahead);
+}
+
 static int enter(struct weir_source *source)
 {
     weir_check(source, SOURCE_MAGIC);
@@ -135,19 +170,31 @@ static int enter(struct weir_source *source)
     return 1;
 }
 
+WEIR__RELAY_4(int, relay_next, weir__next, struct weir_source *, size_t, int64_t,
+              struct weir_chunk **)
+
 int weir__next(struct weir_source *source, size_t max_bytes, int64_t deadline,
                struct weir_chunk **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_next(source, max_bytes, deadline, ret);
+    }
+
     struct weir_chunk *chunk = NULL;
     int r = enter(source);
 
     if (r <= 0) {
         return r;
     }
+    if (source->ahead != NULL) {
+        source->busy = false;
+        return deliver_ahead(source, max_bytes, ret);
+    }
     r = source->ops->next(source->state, max_bytes, deadline, &chunk);
     source->busy = false;
     if (r > 0) {
-        bool valid = r == 1 && chunk != NULL && weir_chunk_len(chunk) <= max_bytes;
+        size_t len = chunk != NULL ? weir_chunk_len(chunk) : 0;
+        bool valid = r == 1 && len > 0 && len <= max_bytes;
 
         if (valid && source->final == WEIR__OPEN) {
             *ret = chunk;
@@ -173,6 +220,10 @@ static int lend(struct weir_source *source,
     }
     if (r < 0) {
         return r;
+    }
+    if (source->ahead != NULL) {
+        source->busy = false;
+        return WEIR_EUNSUPPORTED; /* that one first */
     }
     r = op != NULL ? op(source->state, deadline, &loan) : WEIR_EUNSUPPORTED;
     source->busy = false;
@@ -216,8 +267,14 @@ int weir_next(struct weir_source *source, int64_t deadline, struct weir_chunk **
     return weir__next(source, WEIR_CHUNK_BYTES, deadline, ret);
 }
 
+WEIR__RELAY_VOID_2(relay_cancel, weir_cancel, struct weir_source *, enum weir_reason)
+
 void weir_cancel(struct weir_source *source, enum weir_reason reason)
 {
+    if (weir__relay_here != NULL) {
+        relay_cancel(source, reason);
+        return;
+    }
     weir_check(source, SOURCE_MAGIC);
     if (source->cancelled || source->final == 0) {
         return;
@@ -232,9 +289,69 @@ void weir_cancel(struct weir_source *source, enum weir_reason reason)
         source->final = WEIR_ECANCELED;
         source->fault = weir__fault_of(&error);
     }
+    weir__source_drop_ahead(source);
+    if (source->waker != NULL) {
+        weir_wake(source->waker);
+    }
     if (source->ops->cancel != NULL) {
         source->ops->cancel(source->state, reason);
     }
+}
+
+void weir__source_fail(struct weir_source *source, int code, enum weir_reason reason)
+{
+    struct weir_error error = weir__stream_error(code, WEIR_SIDE_SELF, source->ops->name);
+
+    weir_check(source, SOURCE_MAGIC);
+    if (source->final >= 0 && !source->busy) {
+        source->cancelled |= source->final == 0; /* its peer is done, and is told nothing more */
+        error.reason = reason;
+        source->final = code;
+        source->fault = weir__fault_of(&error);
+    }
+}
+
+/* ---- for a select ---- */
+
+void weir_wake(struct weir_waker *waker)
+{
+    weir__fiber_wake(waker->fiber);
+}
+
+int weir__source_poll(struct weir_source *source)
+{
+    struct weir_chunk *chunk;
+    int r;
+
+    weir_check(source, SOURCE_MAGIC);
+    if (source->busy) {
+        return WEIR_EBUSY;
+    }
+    if (source->ahead != NULL) {
+        return 1;
+    }
+    r = weir__next(source, WEIR_CHUNK_BYTES, 0, &chunk);
+    if (r == 1) {
+        source->ahead = chunk;
+    }
+    return r == WEIR_EAGAIN ? 0 : r == WEIR_EBUSY ? r : 1;
+}
+
+int64_t weir_source_arm(struct weir_source *source, struct weir_waker *waker)
+{
+    weir_check(source, SOURCE_MAGIC);
+    if (waker != NULL && (source->ahead != NULL || source->final != WEIR__OPEN)) {
+        return 0;
+    }
+    if (source->ops->arm == NULL) {
+        return WEIR_EUNSUPPORTED;
+    }
+    if (waker == NULL && source->waker == NULL) {
+        return -1;
+    }
+    source->waker = waker;
+    source->busy = waker != NULL;
+    return source->ops->arm(source->state, waker);
 }
 
 void weir__source_probe(struct weir_source *source, struct weir_error *ret)
@@ -249,14 +366,27 @@ void weir__source_probe(struct weir_source *source, struct weir_error *ret)
     }
 }
 
+WEIR__RELAY_VOID_2(relay_source_error, weir_source_error, struct weir_source *, struct weir_error *)
+
 void weir_source_error(struct weir_source *source, struct weir_error *ret)
 {
+    if (weir__relay_here != NULL) {
+        relay_source_error(source, ret);
+        return;
+    }
     weir_check(source, SOURCE_MAGIC);
     *ret = weir__fault_error(&source->fault, source->final);
 }
 
+WEIR__RELAY_VOID_1(relay_source_destroy, weir_source_destroy, struct weir_source *)
+
 void weir_source_destroy(struct weir_source *source)
 {
+    if (weir__relay_here != NULL) {
+        relay_source_destroy(source);
+        return;
+    }
+
     bool embedded;
 
     if (source == NULL) {
@@ -265,6 +395,7 @@ void weir_source_destroy(struct weir_source *source)
     weir_check(source, SOURCE_MAGIC);
     weir_assert(!source->busy);
     weir_cancel(source, WEIR_REASON_ABANDONED);
+    weir__source_drop_ahead(source);
     source->magic = 0;
     embedded = source->embedded; /* an embedded one goes with its state */
     if (source->ops->destroy != NULL) {

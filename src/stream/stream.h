@@ -21,9 +21,12 @@ struct weir_source {
     uint32_t magic;
     int final; /* WEIR__OPEN, 0 after a verified end, or the error */
     bool busy, cancelled, embedded;
+    uint8_t depth; /* of the combinators nested in it */
     const struct weir_source_ops *ops;
     void *state;
     struct weir__fault fault; /* if `final` is an error */
+    struct weir_chunk *ahead; /* pulled by a select that only wanted to know; delivered first */
+    struct weir_waker *waker; /* of the select that waits for it */
 };
 
 struct weir_sink {
@@ -33,6 +36,12 @@ struct weir_sink {
     const struct weir_sink_ops *ops;
     void *state;
     struct weir__fault fault; /* if `final` is an error */
+    struct weir_waker *waker; /* of the select that waits for it */
+};
+
+/* On the stack of who waits. */
+struct weir_waker {
+    struct weir__fiber *fiber;
 };
 
 void weir__source_init(struct weir_source *source, const struct weir_source_ops *ops, void *state);
@@ -59,9 +68,23 @@ bool weir__sink_can_take_file(struct weir_sink *sink);
 int weir__sink_take_file(struct weir_sink *sink, int fd, uint64_t offset, size_t bytes,
                          int64_t deadline, size_t *ret_taken);
 
+/*
+ * For a select. poll: 1 if a call would answer now, 0 if not, WEIR_EBUSY if somebody is inside one. Of a source it is known
+ * by pulling a chunk, which is kept and is the next one delivered. arm: as the operation; meanwhile the stream is busy, and
+ * a cancel or an abort wakes. NULL disarms, also what was never armed.
+ */
+int weir__source_poll(struct weir_source *source);
+int weir__sink_poll(struct weir_sink *sink);
+/* Lets go of a chunk that was pulled and is not wanted: before the stream's memory goes. */
+void weir__source_drop_ahead(struct weir_source *source);
+
 /* What has become of a sink while nobody was looking: its peer has left (an error), or its end was reached behind the
  * back of the weir_end() that waits for it (0). Unless it is over already. */
 void weir__sink_settle(struct weir_sink *sink, int r);
+
+/* Fails a source that has not failed yet and that nobody is inside of, for good, without telling its peer: whoever has read some of it and could
+ * not keep that must not let a later reader take the rest for the whole. */
+void weir__source_fail(struct weir_source *source, int code, enum weir_reason reason);
 
 /* Why a wait on the source would fail now, if it knows: explain() may turn the ECANCELED in `ret` into its own story. */
 void weir__source_probe(struct weir_source *source, struct weir_error *ret);

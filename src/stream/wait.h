@@ -38,6 +38,12 @@ static inline void weir__stream_wake(struct weir__fiber *fiber)
     }
 }
 
+/* For arm(): who is to be woken, in the same kind of slot. */
+static inline struct weir__fiber *weir__waker_fiber(struct weir_waker *waker)
+{
+    return waker != NULL ? waker->fiber : NULL;
+}
+
 /* For explain(): a failure that came through from the inner source keeps its story. */
 static inline void weir__explain_inner(struct weir_source *inner, struct weir_error *ret)
 {

@@ -33,6 +33,8 @@ struct scene {
     size_t count;
     weir_handler_fn *handler;
     void *arg;
+    void (*prepare)(struct scene *scene); /* makes opts.fields; NULL: there are none */
+    char *kept; /* room for opts.keep bytes, which outlive the scene; NULL: they don't */
     const char *const (*lines)[2]; /* field lines of the request, up to a NULL; NULL: none */
     /* afterwards */
     struct weir__memory_result result;
@@ -91,6 +93,9 @@ static inline void play_failing(struct scene *scene, int64_t fail_at)
                      scene_timer); /* the heap of timers is there before allocations may fail */
     assert_int_equal(weir__timer_start(&scene_loop->timers, &timer, scene_us), 0);
     weir__timer_remove(&scene_loop->timers, &timer);
+    if (scene->prepare != NULL) {
+        scene->prepare(scene);
+    }
     assert_int_equal(weir__memory_create(scene_loop, &scene->opts, &scene_memory), 0);
     assert_int_equal(weir__memory_script(scene_memory, scene->steps, scene->count), 0);
     budget->peak = used;
@@ -101,6 +106,10 @@ static inline void play_failing(struct scene *scene, int64_t fail_at)
     scene->ended_ms = scene_ms();
     scene->budget_peak = budget->peak - used;
     weir__memory_result(scene_memory, &scene->result);
+    if (scene->kept != NULL) {
+        memcpy(scene->kept, scene->result.kept.data, scene->result.kept.len);
+        scene->result.kept.data = (const uint8_t *)scene->kept;
+    }
     if (scene->started == 0) {
         assert_true(scene->result.finished);
         assert_int_equal(stall_sum(&scene->result.stall), scene->result.stall.wall_us);

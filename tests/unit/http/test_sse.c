@@ -166,7 +166,6 @@ static void a_value_cannot_begin_a_line(void **state)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(weir__sse_size(&(struct weir_event){.event = bad[i]}, &size), WEIR_EINVAL);
         assert_int_equal(weir__sse_size(&(struct weir_event){.id = bad[i]}, &size), WEIR_EINVAL);
-        assert_int_equal(weir__sse_comment_size(weir_str(bad[i]), &size), WEIR_EINVAL);
     }
     assert_int_equal(weir__sse_size(&(struct weir_event){.retry_ms = -1}, &size), WEIR_EINVAL);
 }
@@ -189,6 +188,35 @@ static void comments_are_ignored(void **state)
     assert_int_equal(weir__sse_comment_size((struct weir_view){0}, &size), 0);
     assert_int_equal(weir__sse_comment_encode((struct weir_view){0}, out, size, &len), 0);
     assert_memory_equal(out, ": \n\n", 4);
+    free(reader);
+}
+
+/* Every line of a comment is one: none of it can become a field, whatever ends the lines. */
+static void v12_comments_of_many_lines_are_comments(void **state)
+{
+    static const char *const cases[][2] = {
+        {"data: a\ndata: b", ": data: a\n: data: b\n\n"},
+        {"a\r\n\rid: 7\n", ": a\n: \n: id: 7\n: \n\n"},
+        {"\n", ": \n: \n\n"},
+    };
+    struct reader *reader = calloc(1, sizeof(*reader));
+
+    (void)state;
+    assert_non_null(reader);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint8_t out[64];
+        size_t size = 0, len = 0;
+
+        assert_int_equal(weir__sse_comment_size(weir_str(cases[i][0]), &size), 0);
+        assert_int_equal(weir__sse_comment_encode(weir_str(cases[i][0]), out, size - 1, &len),
+                         WEIR_ELIMIT);
+        assert_int_equal(weir__sse_comment_encode(weir_str(cases[i][0]), out, size, &len), 0);
+        assert_int_equal(len, strlen(cases[i][1]));
+        assert_memory_equal(out, cases[i][1], len);
+        decode(reader, out, len);
+    }
+    assert_int_equal(reader->events, 0);
+    assert_string_equal(reader->last_id, "");
     free(reader);
 }
 
@@ -273,6 +301,7 @@ int main(void)
         cmocka_unit_test(data_is_split_at_each_line_end),
         cmocka_unit_test(a_value_cannot_begin_a_line),
         cmocka_unit_test(comments_are_ignored),
+        cmocka_unit_test(v12_comments_of_many_lines_are_comments),
         cmocka_unit_test(readers_get_back_what_was_given),
         cmocka_unit_test(large_data_has_its_exact_size),
     };

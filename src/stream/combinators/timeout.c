@@ -3,16 +3,10 @@
  * Clocks on a source. Invariant: `idle_spent_us` is the time spent waiting inside since the last byte; it grows only between
  * begin() and finish(), so what the reader does with its own time never counts.
  */
-#include <weir/combinators.h>
-
-#include "base/alloc.h"
-#include "base/cleanup.h"
-#include "rt/loop.h"
-#include "stream/stream.h"
-#include "stream/wait.h"
+#include "stream/combinators/combinator.h"
 
 struct timeout {
-    struct weir_source *inner;
+    struct weir__wrap wrap;
     int64_t idle_us, total_us;           /* WEIR__NEVER: none */
     int64_t idle_spent_us, total_end_us; /* total_end_us 0: not begun */
     int64_t begun_us;                    /* of the present call */
@@ -22,7 +16,7 @@ struct timeout {
 static int expire(struct timeout *timeout, enum weir_reason reason)
 {
     timeout->expired = reason;
-    weir_cancel(timeout->inner, reason);
+    weir_cancel(timeout->wrap.inner, reason);
     return WEIR_ESTALLED;
 }
 
@@ -82,20 +76,7 @@ static int timeout_next(void *state, size_t max_bytes, int64_t deadline, struct 
     struct timeout *timeout = state;
     int r = begin(timeout, &deadline);
 
-    return r < 0 ? r : finish(timeout, weir__next(timeout->inner, max_bytes, deadline, ret));
-}
-
-static void timeout_cancel(void *state, enum weir_reason reason)
-{
-    weir_cancel(((struct timeout *)state)->inner, reason);
-}
-
-static void timeout_destroy(void *state)
-{
-    struct timeout *timeout = state;
-
-    weir_source_destroy(timeout->inner);
-    weir_free(timeout);
+    return r < 0 ? r : finish(timeout, weir__next(timeout->wrap.inner, max_bytes, deadline, ret));
 }
 
 static void timeout_explain(void *state, struct weir_error *ret)
@@ -106,7 +87,7 @@ static void timeout_explain(void *state, struct weir_error *ret)
         ret->reason = timeout->expired;
         ret->where = timeout->expired == WEIR_REASON_STALL ? "timeout: idle" : "timeout: total";
     } else {
-        weir__explain_inner(timeout->inner, ret);
+        weir__explain_inner(timeout->wrap.inner, ret);
     }
 }
 
@@ -115,14 +96,14 @@ static int timeout_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
     struct timeout *timeout = state;
     int r;
 
-    if (timeout->inner->ops->lend_fd == NULL) {
+    if (timeout->wrap.inner->ops->lend_fd == NULL) {
         return WEIR_EUNSUPPORTED;
     }
     r = begin(timeout, &deadline);
     if (r < 0) {
         return r;
     }
-    r = weir__source_lend(timeout->inner, deadline, ret);
+    r = weir__source_lend(timeout->wrap.inner, deadline, ret);
     /* Readable is not yet a byte: the time counts until one has gone, see repay. */
     if (r == 0) {
         timeout->idle_spent_us += weir__loop_current()->now_us - timeout->begun_us;
@@ -138,15 +119,38 @@ static int timeout_repay_fd(void *state, uint64_t taken, int native, bool at_eof
     if (taken > 0) {
         timeout->idle_spent_us = 0;
     }
-    return weir__source_repay(timeout->inner, taken, native, at_eof);
+    return weir__source_repay(timeout->wrap.inner, taken, native, at_eof);
+}
+
+static int64_t timeout_arm(void *state, struct weir_waker *waker)
+{
+    struct timeout *timeout = state;
+    int64_t now_us = weir__loop_current()->now_us;
+    int64_t until_us = timeout->total_end_us;
+    int64_t until_ms, inner_ms;
+
+    inner_ms = weir_source_arm(timeout->wrap.inner, waker);
+    if (waker == NULL) {
+        timeout->idle_spent_us += now_us - timeout->begun_us;
+        return -1;
+    }
+    timeout->begun_us = now_us;
+    if (timeout->idle_us != WEIR__NEVER &&
+        now_us + timeout->idle_us - timeout->idle_spent_us < until_us) {
+        until_us = now_us + timeout->idle_us - timeout->idle_spent_us;
+    }
+    until_ms = until_us == WEIR__NEVER ? -1 : (until_us + 999) / 1000;
+    return inner_ms < -1 || (inner_ms >= 0 && (until_ms < 0 || inner_ms < until_ms)) ? inner_ms
+                                                                                     : until_ms;
 }
 
 static const struct weir_source_ops timeout_ops = {
     .name = "timeout",
     .next = timeout_next,
-    .cancel = timeout_cancel,
-    .destroy = timeout_destroy,
+    .cancel = weir__wrap_cancel,
+    .destroy = weir__wrap_destroy,
     .explain = timeout_explain,
+    .arm = timeout_arm,
     .lend_fd = timeout_lend_fd,
     .repay_fd = timeout_repay_fd,
 };
@@ -159,18 +163,18 @@ static int64_t in_us(int64_t ms)
 int weir_timeout_create_take(struct weir_source *given, int64_t idle_ms, int64_t total_ms,
                              struct weir_source **ret)
 {
-    WEIR_CLEANUP(weir_source_destroyp) struct weir_source *inner = given;
     struct timeout *timeout;
+    int r;
 
-    if (inner == NULL || idle_ms < 0 || total_ms < 0 || (idle_ms == 0 && total_ms == 0)) {
+    if (idle_ms < 0 || total_ms < 0 || (idle_ms == 0 && total_ms == 0)) {
+        weir_source_destroy(given);
         return WEIR_EINVAL;
     }
-    timeout = weir_alloc0(sizeof(*timeout));
-    if (timeout == NULL) {
-        return WEIR_ENOMEM;
+    r = weir__wrap_create_take(&timeout_ops, sizeof(*timeout), given, ret);
+    if (r == 0) {
+        timeout = (*ret)->state;
+        timeout->idle_us = in_us(idle_ms);
+        timeout->total_us = in_us(total_ms);
     }
-    timeout->inner = weir_take(inner);
-    timeout->idle_us = in_us(idle_ms);
-    timeout->total_us = in_us(total_ms);
-    return weir_source_create_take(&timeout_ops, timeout, ret);
+    return r;
 }

@@ -3,18 +3,15 @@
  * A token bucket in front of a source. Tokens are counted in millionths of a byte, so that microseconds times bytes per
  * second is exact and nothing is lost to rounding. Invariant: 0 <= tokens <= full, and what is pulled was paid before.
  */
-#include <weir/combinators.h>
+#include "stream/combinators/combinator.h"
 
-#include "base/alloc.h"
-#include "base/cleanup.h"
-#include "stream/stream.h"
-#include "stream/wait.h"
+#include "rt/relay.h"
 
 #define PER_BYTE INT64_C(1000000)
 #define MOST UINT64_C(1000000000000) /* 10^12: times PER_BYTE it fits */
 
 struct rate {
-    struct weir_source *inner;
+    struct weir__wrap wrap;
     int64_t per_us; /* millionths of a byte: the number of bytes per second */
     int64_t full, quantum, tokens;
     int64_t at_us; /* when tokens was true */
@@ -78,7 +75,7 @@ static int rate_next(void *state, size_t max_bytes, int64_t deadline, struct wei
     if (r < 0) {
         return r;
     }
-    r = weir__next(rate->inner, allowed < max_bytes ? allowed : max_bytes, deadline, ret);
+    r = weir__next(rate->wrap.inner, allowed < max_bytes ? allowed : max_bytes, deadline, ret);
     if (r == 1) {
         rate->tokens -= (int64_t)weir_chunk_len(*ret) * PER_BYTE;
     }
@@ -90,21 +87,8 @@ static void rate_cancel(void *state, enum weir_reason reason)
     struct rate *rate = state;
 
     rate->cancelled = true;
-    weir_cancel(rate->inner, reason);
+    weir_cancel(rate->wrap.inner, reason);
     weir__stream_wake(rate->waiter);
-}
-
-static void rate_destroy(void *state)
-{
-    struct rate *rate = state;
-
-    weir_source_destroy(rate->inner);
-    weir_free(rate);
-}
-
-static void rate_explain(void *state, struct weir_error *ret)
-{
-    weir__explain_inner(((struct rate *)state)->inner, ret);
 }
 
 static int rate_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
@@ -113,12 +97,12 @@ static int rate_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
     size_t allowed;
     int r;
 
-    if (rate->inner->ops->lend_fd == NULL) {
+    if (rate->wrap.inner->ops->lend_fd == NULL) {
         return WEIR_EUNSUPPORTED;
     }
     r = await_tokens(rate, deadline, &allowed);
     if (r == 0) {
-        r = weir__source_lend(rate->inner, deadline, ret);
+        r = weir__source_lend(rate->wrap.inner, deadline, ret);
     }
     if (r == 0 && ret->max_bytes > allowed) {
         ret->max_bytes = allowed;
@@ -131,45 +115,66 @@ static int rate_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
     struct rate *rate = state;
 
     rate->tokens -= (int64_t)taken * PER_BYTE;
-    return weir__source_repay(rate->inner, taken, native, at_eof);
+    return weir__source_repay(rate->wrap.inner, taken, native, at_eof);
+}
+
+static int64_t rate_arm(void *state, struct weir_waker *waker)
+{
+    struct rate *rate = state;
+
+    if (waker != NULL && rate->tokens < rate->quantum) {
+        /* Only the time is waited for; what comes of the inner source is seen then. */
+        return (rate->at_us + (rate->quantum - rate->tokens + rate->per_us - 1) / rate->per_us +
+                999) /
+               1000;
+    }
+    return weir_source_arm(rate->wrap.inner, waker);
 }
 
 static const struct weir_source_ops rate_ops = {
     .name = "rate",
     .next = rate_next,
     .cancel = rate_cancel,
-    .destroy = rate_destroy,
-    .explain = rate_explain,
+    .destroy = weir__wrap_destroy,
+    .explain = weir__wrap_explain,
+    .arm = rate_arm,
     .lend_fd = rate_lend_fd,
     .repay_fd = rate_repay_fd,
 };
 
+WEIR__RELAY_4(int, relay_rate_create_take, weir_rate_create_take, struct weir_source *, uint64_t,
+              uint64_t, struct weir_source **)
+
 int weir_rate_create_take(struct weir_source *given, uint64_t bytes_per_s, uint64_t burst_bytes,
                           struct weir_source **ret)
 {
-    WEIR_CLEANUP(weir_source_destroyp) struct weir_source *inner = given;
+    if (weir__relay_here != NULL) {
+        return relay_rate_create_take(given, bytes_per_s, burst_bytes, ret);
+    }
+
     struct weir__loop *loop = weir__loop_current();
     struct rate *rate;
     uint64_t quantum = bytes_per_s / 100;
+    int r;
 
     if (burst_bytes == 0) {
         burst_bytes = bytes_per_s >= 10 ? bytes_per_s / 10 : 1;
     }
-    if (inner == NULL || loop == NULL || bytes_per_s == 0 || bytes_per_s > MOST ||
-        burst_bytes > MOST) {
+    if (loop == NULL || bytes_per_s == 0 || bytes_per_s > MOST || burst_bytes > MOST) {
+        weir_source_destroy(given);
         return WEIR_EINVAL;
     }
-    rate = weir_alloc0(sizeof(*rate));
-    if (rate == NULL) {
-        return WEIR_ENOMEM;
+    r = weir__wrap_create_take(&rate_ops, sizeof(*rate), given, ret);
+    if (r < 0) {
+        return r;
     }
+    rate = (*ret)->state;
     quantum = quantum < 1 ? 1 : quantum > WEIR_CHUNK_BYTES ? WEIR_CHUNK_BYTES : quantum;
     quantum = quantum > burst_bytes ? burst_bytes : quantum;
-    rate->inner = weir_take(inner);
     rate->per_us = (int64_t)bytes_per_s;
     rate->full = (int64_t)burst_bytes * PER_BYTE;
     rate->quantum = (int64_t)quantum * PER_BYTE;
     rate->tokens = rate->full;
     rate->at_us = loop->now_us;
-    return weir_source_create_take(&rate_ops, rate, ret);
+    return 0;
 }

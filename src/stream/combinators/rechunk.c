@@ -3,16 +3,11 @@
  * Joins small chunks. Invariant: holds nothing between two calls, so it needs no place in any account. A chunk that is
  * large enough passes as it is; only smaller ones are copied together, as long as more is there without waiting.
  */
-#include <weir/combinators.h>
-
-#include "base/alloc.h"
-#include "base/cleanup.h"
 #include "bytes/chunk.h"
-#include "stream/stream.h"
-#include "stream/wait.h"
+#include "stream/combinators/combinator.h"
 
 struct rechunk {
-    struct weir_source *inner;
+    struct weir__wrap wrap;
     size_t min_bytes, max_bytes;
 };
 
@@ -50,58 +45,41 @@ static int rechunk_next(void *state, size_t max_bytes, int64_t deadline, struct 
     size_t most = max_bytes < rechunk->max_bytes ? max_bytes : rechunk->max_bytes;
     size_t least = most < rechunk->min_bytes ? most : rechunk->min_bytes;
     struct weir_chunk *chunk;
-    int r = weir__next(rechunk->inner, most, deadline, &chunk);
+    int r = weir__next(rechunk->wrap.inner, most, deadline, &chunk);
 
     if (r == 1) {
-        *ret = weir_chunk_len(chunk) < least ? join(rechunk->inner, chunk, least) : chunk;
+        *ret = weir_chunk_len(chunk) < least ? join(rechunk->wrap.inner, chunk, least) : chunk;
     }
     return r;
-}
-
-static void rechunk_cancel(void *state, enum weir_reason reason)
-{
-    weir_cancel(((struct rechunk *)state)->inner, reason);
-}
-
-static void rechunk_destroy(void *state)
-{
-    struct rechunk *rechunk = state;
-
-    weir_source_destroy(rechunk->inner);
-    weir_free(rechunk);
-}
-
-static void rechunk_explain(void *state, struct weir_error *ret)
-{
-    weir__explain_inner(((struct rechunk *)state)->inner, ret);
 }
 
 static const struct weir_source_ops rechunk_ops = {
     .name = "rechunk",
     .next = rechunk_next,
-    .cancel = rechunk_cancel,
-    .destroy = rechunk_destroy,
-    .explain = rechunk_explain,
+    .cancel = weir__wrap_cancel,
+    .destroy = weir__wrap_destroy,
+    .explain = weir__wrap_explain,
+    .arm = weir__wrap_arm,
 };
 
 int weir_rechunk_create_take(struct weir_source *given, size_t min_bytes, size_t max_bytes,
                              struct weir_source **ret)
 {
-    WEIR_CLEANUP(weir_source_destroyp) struct weir_source *inner = given;
     struct rechunk *rechunk;
+    int r;
 
     if (max_bytes == 0) {
         max_bytes = WEIR_CHUNK_BYTES;
     }
-    if (inner == NULL || max_bytes > WEIR_CHUNK_BYTES || min_bytes > max_bytes) {
+    if (max_bytes > WEIR_CHUNK_BYTES || min_bytes > max_bytes) {
+        weir_source_destroy(given);
         return WEIR_EINVAL;
     }
-    rechunk = weir_alloc0(sizeof(*rechunk));
-    if (rechunk == NULL) {
-        return WEIR_ENOMEM;
+    r = weir__wrap_create_take(&rechunk_ops, sizeof(*rechunk), given, ret);
+    if (r == 0) {
+        rechunk = (*ret)->state;
+        rechunk->min_bytes = min_bytes;
+        rechunk->max_bytes = max_bytes;
     }
-    rechunk->inner = weir_take(inner);
-    rechunk->min_bytes = min_bytes;
-    rechunk->max_bytes = max_bytes;
-    return weir_source_create_take(&rechunk_ops, rechunk, ret);
+    return r;
 }
