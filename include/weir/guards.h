@@ -75,7 +75,7 @@ WEIR_API int weir_mw_concurrency(struct weir_req *req, const struct weir_chain *
  */
 typedef size_t(weir_limit_key_fn)(struct weir_req *req, void *arg, uint8_t *buffer);
 
-/** The client's address without its port. A weir_limit_key_fn. Context: fiber.  Since: 0.1. */
+/** The client's address without its port; of an IPv6 address the first 64 bits. A weir_limit_key_fn. Context: fiber.  Since: 0.1. */
 WEIR_API size_t weir_limit_key_address(struct weir_req *req, void *arg, uint8_t *buffer);
 /** The request field whose name is `arg` (a string). A weir_limit_key_fn. Context: fiber.  Since: 0.1. */
 WEIR_API size_t weir_limit_key_field(struct weir_req *req, void *arg, uint8_t *buffer);
@@ -171,7 +171,8 @@ WEIR_API int weir_mw_api_key(struct weir_req *req, const struct weir_chain *next
 /** What the innermost check said the client is; NULL if nothing. Context: fiber.  Since: 0.1. */
 WEIR_API const void *weir_req_identity(struct weir_req *req);
 
-/** Whether two secrets are the same, in a time that depends on the length of `given` only. Context: any thread.
+/** Whether two secrets are the same, in a time that depends on the length of `given` only. An empty one
+ * is like no other. Context: any thread.
  * Since: 0.1. */
 WEIR_API bool weir_secret_equal(struct weir_view given, struct weir_view known);
 

@@ -92,7 +92,7 @@ WEIR_API int weir_mw_access_log(struct weir_req *req, const struct weir_chain *n
 /* ---- metrics ---- */
 
 /*
- * Counts of the process, shared by all loops. Labels have few values: routes by their pattern, methods beyond the nine of
+ * Counts of the process, shared by all loops. Labels have few values: routes by their pattern, methods beyond those of
  * RFC 9110 and PATCH as "_OTHER"; what exceeds max_series is counted under the route "_OTHER".
  */
 struct weir_metrics;

@@ -2,6 +2,7 @@
 /* A table of buckets of eight, behind a few locks. Invariant: a key lies in its own bucket only, once. */
 #include "route/limit_table.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
 
 #include "base/alloc.h"
@@ -129,6 +130,41 @@ int64_t weir__limit_take(struct weir__limit_table *table, uint64_t id, int64_t n
 
 /* ---- keys ---- */
 
+/* Of an IPv6 address the first half: who has one has all of that half's. */
+static size_t ipv6_key(struct weir_view text, uint8_t *buffer)
+{
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+    char address[64];
+    uint8_t bytes[16];
+
+    if (text.len >= sizeof(address)) {
+        return 0;
+    }
+    memcpy(address, text.data, text.len);
+    address[text.len] = '\0';
+    if (inet_pton(AF_INET6, address, bytes) != 1) {
+        return 0;
+    }
+    if (memcmp(bytes, mapped, sizeof(mapped)) == 0) {
+        memcpy(buffer, bytes + 12, 4);
+        return 4;
+    }
+    memcpy(buffer, bytes, 8);
+    return 8;
+}
+
+static size_t ipv4_key(struct weir_view text, uint8_t *buffer)
+{
+    char address[INET_ADDRSTRLEN];
+
+    if (text.len >= sizeof(address)) {
+        return 0;
+    }
+    memcpy(address, text.data, text.len);
+    address[text.len] = '\0';
+    return inet_pton(AF_INET, address, buffer) == 1 ? 4 : 0;
+}
+
 size_t weir_limit_key_address(struct weir_req *req, void *arg, uint8_t *buffer)
 {
     struct weir_view peer = weir_req_peer(req);
@@ -138,14 +174,12 @@ size_t weir_limit_key_address(struct weir_req *req, void *arg, uint8_t *buffer)
     while (peer.len > 0 && peer.data[peer.len - 1] != ':') {
         peer.len--;
     }
-    peer.len -= peer.len > 0;
-    if (peer.len > WEIR_LIMIT_KEY_BYTES) {
+    if (peer.len < 3) {
         return 0;
     }
-    if (peer.len > 0) {
-        memcpy(buffer, peer.data, peer.len);
-    }
-    return peer.len;
+    peer.len--;
+    return peer.data[0] == '[' ? ipv6_key(weir_bytes(peer.data + 1, peer.len - 2), buffer)
+                               : ipv4_key(peer, buffer);
 }
 
 size_t weir_limit_key_field(struct weir_req *req, void *arg, uint8_t *buffer)

@@ -10,7 +10,7 @@ static const char identity_key;
 
 bool weir_secret_equal(struct weir_view given, struct weir_view known)
 {
-    uint8_t differs = given.len != known.len;
+    uint8_t differs = given.len != known.len || known.len == 0;
 
     /* As many steps as `given` has bytes: the length of the known one does not show. */
     for (size_t i = 0; i < given.len; i++) {
