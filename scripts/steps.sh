@@ -3,7 +3,7 @@
 # The steps of ./check, one function each, run from the root of the tree in a process of its own with output to a log.
 # A step reports with `counted`, and fails by its exit status. Set by ./check: $step, $counts, $reports.
 
-plain_steps=(layers banned words format headers release symbols docs e2e asan e2e-asan corpus)
+plain_steps=(layers banned words format headers release symbols install docs e2e asan e2e-asan corpus)
 slow_steps=(tsan e2e-tsan valgrind failalloc clang-release gcc-asan fuzz demo)
 
 # counted PASSED FAILED [NOTE]: adds to what the step has counted.
@@ -177,6 +177,21 @@ step_headers() {
     done < <(find include/weir -name '*.h' | sort)
     rm -rf "$source"
     lint [ $bad -eq 0 ]
+    lint umbrella_has_all
+}
+
+# The umbrella has every public header but itself, the test kit's and the experimental ones.
+umbrella_has_all() {
+    local bad=0 header
+
+    for header in include/weir/*.h; do
+        case "${header##*/}" in weir.h | test.h) continue ;; esac
+        if ! grep -qxF "#include <weir/${header##*/}>" include/weir/weir.h; then
+            echo "include/weir/weir.h does not include <weir/${header##*/}>"
+            bad=1
+        fi
+    done
+    return $bad
 }
 
 step_release() {
@@ -199,6 +214,12 @@ exported() {
 step_symbols() {
     build release || return 1
     lint exported build/release/libweir.so
+}
+
+# Installs into a new prefix, and builds small projects of a user's against that.
+step_install() {
+    build release || return 1
+    lint tests/install/run build/release
 }
 
 # What the documents show compiles against the library, and equals the examples it is taken from.
