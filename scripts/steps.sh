@@ -222,10 +222,11 @@ step_install() {
     lint tests/install/run build/release
 }
 
-# What the documents show compiles against the library, and equals the examples it is taken from.
+# What the documents show compiles against the library, and equals the examples it is taken from; every call has its page.
 step_docs() {
     build release || return 1
     lint scripts/check-docs build/release
+    lint scripts/reference --check build/release
 }
 
 step_e2e() {
