@@ -4,7 +4,7 @@
 # A step reports with `counted`, and fails by its exit status. Set by ./check: $step, $counts, $reports.
 
 plain_steps=(layers banned words format headers release symbols install docs e2e asan e2e-asan corpus)
-slow_steps=(tsan e2e-tsan valgrind failalloc clang-release gcc-asan fuzz demo)
+slow_steps=(tsan e2e-tsan valgrind failalloc clang-release gcc-asan deb fuzz demo)
 
 # counted PASSED FAILED [NOTE]: adds to what the step has counted.
 counted() {
@@ -295,6 +295,9 @@ step_clang_release() {
 }
 
 step_gcc_asan() { sanitized gcc-asan units gcc-asan --no-suite failalloc; }
+
+# The Debian packages, from a copy of the tree.
+step_deb() { lint limit 600 scripts/check-deb; }
 
 # Each fuzzer for a minute, two at a time. Finds are left in build/check/fuzz-finds/.
 step_fuzz() {
