@@ -3,8 +3,8 @@
 # The steps of ./check, one function each, run from the root of the tree in a process of its own with output to a log.
 # A step reports with `counted`, and fails by its exit status. Set by ./check: $step, $counts, $reports.
 
-plain_steps=(layers banned words format headers release symbols docs e2e asan e2e-asan corpus)
-slow_steps=(tsan e2e-tsan valgrind failalloc clang-release gcc-asan fuzz demo)
+plain_steps=(layers banned words format headers release symbols install docs e2e asan e2e-asan corpus)
+slow_steps=(tsan e2e-tsan valgrind failalloc clang-release gcc-asan deb fuzz demo)
 
 # counted PASSED FAILED [NOTE]: adds to what the step has counted.
 counted() {
@@ -177,6 +177,21 @@ step_headers() {
     done < <(find include/weir -name '*.h' | sort)
     rm -rf "$source"
     lint [ $bad -eq 0 ]
+    lint umbrella_has_all
+}
+
+# The umbrella has every public header but itself, the test kit's and the experimental ones.
+umbrella_has_all() {
+    local bad=0 header
+
+    for header in include/weir/*.h; do
+        case "${header##*/}" in weir.h | test.h) continue ;; esac
+        if ! grep -qxF "#include <weir/${header##*/}>" include/weir/weir.h; then
+            echo "include/weir/weir.h does not include <weir/${header##*/}>"
+            bad=1
+        fi
+    done
+    return $bad
 }
 
 step_release() {
@@ -201,10 +216,17 @@ step_symbols() {
     lint exported build/release/libweir.so
 }
 
-# What the documents show compiles against the library, and equals the examples it is taken from.
+# Installs into a new prefix, and builds small projects of a user's against that.
+step_install() {
+    build release || return 1
+    lint tests/install/run build/release
+}
+
+# What the documents show compiles against the library, and equals the examples it is taken from; every call has its page.
 step_docs() {
     build release || return 1
     lint scripts/check-docs build/release
+    lint scripts/reference --check build/release
 }
 
 step_e2e() {
@@ -273,6 +295,9 @@ step_clang_release() {
 }
 
 step_gcc_asan() { sanitized gcc-asan units gcc-asan --no-suite failalloc; }
+
+# The Debian packages, from a copy of the tree.
+step_deb() { lint limit 600 scripts/check-deb; }
 
 # Each fuzzer for a minute, two at a time. Finds are left in build/check/fuzz-finds/.
 step_fuzz() {

@@ -27,12 +27,14 @@ static inline struct weir_view weir_str(const char *text)
     return view;
 }
 
+/* A view of `len` bytes anywhere. */
 static inline struct weir_view weir_bytes(const void *data, size_t len)
 {
     struct weir_view view = {(const uint8_t *)data, len};
     return view;
 }
 
+/* Whether it is the absent view, which is not the same as an empty one. */
 static inline bool weir_view_is_absent(struct weir_view view)
 {
     return view.data == NULL;

@@ -190,6 +190,9 @@ static void credit(void *owner, size_t bytes)
     if (arrived(memory) > before && !memory->over) {
         weir__stream_readable(&memory->stream);
     }
+    if (memory->abandoned && memory->result.released == memory->result.delivered) {
+        weir__memory_destroy(memory);
+    }
 }
 
 /* What comes when no byte is there. */
@@ -467,6 +470,16 @@ void weir__memory_destroy(struct weir__memory *memory)
     weir_free(memory->steps);
     weir_free(memory->kept);
     weir_free(memory);
+}
+
+void weir__memory_abandon(struct weir__memory *memory)
+{
+    if (memory == NULL || memory->result.released == memory->result.delivered) {
+        weir__memory_destroy(memory);
+        return;
+    }
+    weir_assert(memory->over);
+    memory->abandoned = true;
 }
 
 static void req_finished(struct weir_req *req)

@@ -88,6 +88,9 @@ int weir__memory_create(struct weir__loop *loop, const struct weir__memory_opts 
                         struct weir__memory **ret);
 /* The request must be over, and every chunk it gave released. Context: loop. */
 void weir__memory_destroy(struct weir__memory *memory);
+/* The same for a request that is over, whatever chunks of its body are still in somebody's hands: with the last of them the
+ * memory goes. */
+void weir__memory_abandon(struct weir__memory *memory);
 
 /* Adds steps (copied), in any order of time. Returns 0 or WEIR_ENOMEM. */
 int weir__memory_script(struct weir__memory *memory, const struct weir__memory_step *steps,

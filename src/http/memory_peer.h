@@ -21,7 +21,7 @@ struct weir__memory {
     struct weir__stream stream; /* first: the operations get this */
     struct weir__memory_opts opts;
     int64_t begun_us;
-    bool over;
+    bool over, abandoned;
     struct weir__memory_result result;
     uint8_t *kept;
 

@@ -200,10 +200,7 @@ void weir_test_destroy(struct weir_test *test)
         return;
     }
     weir_check(test, WEIR__TEST_MAGIC);
-    /* Chunks that a handler has lost point into the transport, and may turn up yet. */
-    if (test->result.kept_bytes == 0) {
-        weir__memory_destroy(test->memory);
-    }
+    weir__memory_abandon(test->memory); /* chunks that a handler has lost may turn up yet */
     weir_fields_destroy(test->request_trailers);
     weir_fields_destroy(test->fields);
     weir_fields_destroy(test->trailers);

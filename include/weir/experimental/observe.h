@@ -35,6 +35,7 @@ WEIR_API void weir_req_hold(struct weir_req *req, bool held);
 struct weir_traffic {
     uint64_t received, sent;
 };
+/** Of the request; of the exchange. Context: its loop. */
 WEIR_API void weir_req_traffic(struct weir_req *req, struct weir_traffic *ret);
 WEIR_API void weir_exchange_traffic(struct weir_exchange *exchange, struct weir_traffic *ret);
 
