@@ -19,7 +19,7 @@ static struct weir_static served = {
 
 static int take_dir(void *arg, struct weir_view value)
 {
-    char dir[4096];
+    char dir[1024];
 
     (void)arg;
     if (value.len >= sizeof(dir) || served.root != NULL) {
