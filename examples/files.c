@@ -14,7 +14,8 @@
 
 static struct weir_static served = {
     .prefix = "/",
-    .file = {.index = "index.html", .cache_control = "no-cache"}, /* asked for again, mostly a 304 */
+    .file = {.index = "index.html",
+             .cache_control = "no-cache"}, /* asked for again, mostly a 304 */
 };
 
 static int take_dir(void *arg, struct weir_view value)
@@ -38,19 +39,20 @@ static int start(void *arg)
 
 int main(int argc, char **argv)
 {
-    int status = example_main(argc, argv,
-                              &(struct example){
-                                  .name = "files",
-                                  .about = "serves a directory",
-                                  .handler = weir_static,
-                                  .arg = &served,
-                                  .options =
-                                      (const struct example_option[]){
-                                          {"--dir", "DIR               what to serve [.]", take_dir},
-                                          {0},
-                                      },
-                                  .start = start,
-                              });
+    int status =
+        example_main(argc, argv,
+                     &(struct example){
+                         .name = "files",
+                         .about = "serves a directory",
+                         .handler = weir_static,
+                         .arg = &served,
+                         .options =
+                             (const struct example_option[]){
+                                 {"--dir", "DIR               what to serve [.]", take_dir},
+                                 {0},
+                             },
+                         .start = start,
+                     });
 
     weir_root_destroy(served.root);
     return status;
