@@ -6,14 +6,18 @@
  * A read takes what the page cache has; only what must come from the disk goes to a thread of the pool. Such a job has its
  * own reference to the descriptor: whoever waits for it may give up, and the source may go, while it runs.
  *
- * A descriptor is lent for bytes that are in the page cache, as far as a look at every 64 KiB tells: whoever sends from it
- * does so on the loop's thread, and the kernel would make it wait there for the disk. What is missing is brought by the
- * pool first, and the piece behind it is asked for at the same time, so that disk and network work side by side.
+ * A descriptor is lent for bytes that are in the page cache: whoever sends from it does so on the loop's thread, and the
+ * kernel would make it wait there for the disk. To ask by a read that must not wait is no innocent question: where it misses,
+ * the kernel fetches that one page, so that the next one who asks at that place is told it is there, and it is alone. Hence
+ * cachestat() comes first, which fetches nothing; places to look at are not the same twice; and after a miss the pool brings
+ * the whole window, never only what was missed. It asks for the window behind that as well, so that disk and network work
+ * side by side, and what was asked for is not looked at but waited for by the pool.
  */
 #include <weir/offload.h>
 #include <weir/sources.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/stall.h"
 #include "bytes/chunk.h"
 #include "rt/loop.h"
@@ -24,12 +28,17 @@
 #include <linux/magic.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #define WARM_BYTES ((uint64_t)1 << 20) /* so much is made sure of at once */
-#define WARM_STEP ((uint64_t)64 << 10)
+#define WARM_STEP ((uint64_t)128 << 10)
+
+#ifndef SYS_cachestat
+#define SYS_cachestat 451 /* Linux 6.5; the same number everywhere */
+#endif
 
 struct opened {
     _Atomic unsigned refs;
@@ -43,6 +52,8 @@ struct file_source {
     off_t offset;
     uint64_t left;
     off_t warm_to; /* up to here it was in the page cache when last looked at */
+    bool asked;    /* the pool has asked for what lies behind warm_to: it may be on its way */
+    uint32_t chance;
 };
 
 /* One read on the pool; without a chunk it only brings `len` bytes into the page cache. */
@@ -53,6 +64,7 @@ struct job {
     uint64_t len;
     ssize_t got;
     int native;
+    bool asked; /* without a chunk: it was not all there, so the next window is asked for too */
 };
 
 static void opened_unref(struct opened *opened)
@@ -72,15 +84,35 @@ static void job_destroy(void *arg)
     weir_free(job);
 }
 
-/* The page cache gets it all, the next piece too, but only the first is waited for. */
+static uint64_t page_bytes(void)
+{
+    long bytes = sysconf(_SC_PAGESIZE);
+
+    return bytes > 0 ? (uint64_t)bytes : 4096;
+}
+
+static bool is_there(int fd, off_t at)
+{
+    uint8_t byte;
+    struct iovec part = {.iov_base = &byte, .iov_len = 1};
+
+    return preadv2(fd, &part, 1, at, RWF_NOWAIT) >=
+           0; /* also behind the end of a file that has shrunk */
+}
+
+/* Touches every page, so that none is on its way still when it returns. */
 static void bring(struct job *job)
 {
     int fd = job->opened->fd;
+    uint64_t page = page_bytes();
     uint8_t byte;
 
-    posix_fadvise(fd, job->offset, (off_t)(job->len + WARM_BYTES), POSIX_FADV_WILLNEED);
-    for (uint64_t at = 0; at < job->len; at += 4096) {
-        if (pread(fd, &byte, 1, job->offset + (off_t)at) <= 0) {
+    for (uint64_t at = 0; at < job->len; at = at / page * page + page) {
+        if (!job->asked && !is_there(fd, job->offset + (off_t)at)) {
+            job->asked = true;
+            posix_fadvise(fd, job->offset, (off_t)(job->len + WARM_BYTES), POSIX_FADV_WILLNEED);
+        }
+        if (job->asked && pread(fd, &byte, 1, job->offset + (off_t)at) <= 0) {
             return; /* whoever sends it will see for himself */
         }
     }
@@ -159,6 +191,7 @@ static int run_job(struct file_source *file, const struct job *what, int64_t dea
     if (r == 0) {
         *ret_got = job->got;
         file->native = job->native;
+        file->asked = job->chunk == NULL ? job->asked : file->asked;
         job_destroy(job);
     }
     return r;
@@ -179,60 +212,77 @@ static int read_off_loop(struct file_source *file, struct weir_chunk *chunk, int
     return r;
 }
 
-/* How many of the next `len` bytes are in the page cache. Returns 0 or WEIR_EUNSUPPORTED: this file system cannot say. */
-static int look(struct file_source *file, uint64_t len, uint64_t *ret_warm)
+/* Whether the page cache has a page for each of them, read or on its way: 1, 0, or -1 when the kernel does not say. */
+static int has_pages(struct file_source *file, uint64_t len)
 {
-    /* Each step by its first byte, and the last one by its last as well. */
-    for (uint64_t at = 0;; at = at + WARM_STEP < len - 1 ? at + WARM_STEP : len - 1) {
-        uint8_t byte;
-        struct iovec part = {.iov_base = &byte, .iov_len = 1};
+    struct {
+        uint64_t offset, len;
+    } range = {.offset = (uint64_t)file->offset, .len = len};
+    struct {
+        uint64_t cached, dirty, writeback, evicted, recently_evicted;
+    } pages;
+    uint64_t page = page_bytes();
 
-        if (preadv2(file->opened->fd, &part, 1, file->offset + (off_t)at, RWF_NOWAIT) < 0) {
-            if (errno == EOPNOTSUPP) {
-                return WEIR_EUNSUPPORTED;
-            }
-            *ret_warm = at / WARM_STEP * WARM_STEP;
-            return 0;
-        }
-        if (at == len - 1) {
-            *ret_warm = len;
-            return 0;
+    if (syscall(SYS_cachestat, file->opened->fd, &range, &pages, 0) != 0) {
+        return -1; /* an older kernel, or a file that is not ours to ask about */
+    }
+    return pages.cached >= (range.offset + len - 1) / page - range.offset / page + 1;
+}
+
+/* Looks at one place of each step and at the last byte; without waiting there is no second look, so then at each page. */
+static bool look(struct file_source *file, uint64_t len, bool each)
+{
+    int fd = file->opened->fd;
+    uint64_t step = each ? page_bytes() : WARM_STEP;
+
+    for (uint64_t at = 0; at < len; at += step) {
+        uint64_t span = len - at < step ? len - at : step;
+
+        file->chance = file->chance * 1664525u + 1013904223u;
+        if (!is_there(fd, file->offset + (off_t)(at + (each ? 0 : (file->chance >> 8) % span)))) {
+            return false;
         }
     }
+    return is_there(fd, file->offset + (off_t)len - 1);
 }
 
 /* Sees to it that bytes at the offset are in memory, and says how many. Returns 0 or a result of lend_fd(). */
 static int warm(struct file_source *file, int64_t deadline, uint64_t *ret_bytes)
 {
     uint64_t len = file->left < WARM_BYTES ? file->left : WARM_BYTES;
-    uint64_t bytes;
     ssize_t got;
-    int r;
 
     if (file->in_memory) {
         *ret_bytes = file->left;
         return 0;
     }
     if (file->offset >= file->warm_to) {
-        r = look(file, len, &bytes);
-        if (r < 0) {
-            return r;
-        }
-        if (bytes == 0 && deadline == 0) {
+        bool there;
+
+        errno = 0;
+        there = (!file->asked || deadline == 0) && has_pages(file, len) != 0 &&
+                look(file, len, deadline == 0);
+
+        if (!there && deadline == 0) {
+            if (errno == EOPNOTSUPP) {
+                return WEIR_EUNSUPPORTED; /* a file system that cannot say: it never would; next() reads */
+            }
             posix_fadvise(file->opened->fd, file->offset, (off_t)len, POSIX_FADV_WILLNEED);
             return WEIR_EAGAIN;
         }
-        if (bytes == 0) {
-            r = run_job(file, &(struct job){.offset = file->offset, .len = len}, deadline, &got);
+        if (!there) {
+            int r =
+                run_job(file, &(struct job){.offset = file->offset, .len = len}, deadline, &got);
+
+            /* Without a thread the loop waits: better than that the stream fails. */
             if (r < 0 && r != WEIR_EBUSY && r != WEIR_ECLOSED && r != WEIR_ENOMEM) {
                 return r;
             }
-            bytes = len; /* without a thread the loop waits */
         }
-        file->warm_to = file->offset + (off_t)bytes;
+        file->warm_to = file->offset + (off_t)len;
     }
-    bytes = (uint64_t)(file->warm_to - file->offset);
-    *ret_bytes = bytes < file->left ? bytes : file->left;
+    len = (uint64_t)(file->warm_to - file->offset);
+    *ret_bytes = len < file->left ? len : file->left;
     return 0;
 }
 
@@ -388,7 +438,11 @@ int weir_file_source_create_take(int fd, uint64_t offset, uint64_t length, struc
     }
     opened->fd = fd;
     opened->refs = 1;
-    *file = (struct file_source){
-        .opened = opened, .in_memory = in_memory, .offset = (off_t)offset, .left = length};
+    *file = (struct file_source){.opened = opened,
+                                 .in_memory = in_memory,
+                                 .offset = (off_t)offset,
+                                 .left = length,
+                                 .chance = (uint32_t)((uintptr_t)file >> 4) ^
+                                           (uint32_t)weir__clock_us(NULL)};
     return weir_source_create_take(&file_ops, file, ret);
 }
