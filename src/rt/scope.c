@@ -121,11 +121,58 @@ int weir_yield(void)
 
 /* ---- scopes ---- */
 
+static struct weir_scope *root_here(void)
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+
+    return fiber != NULL && fiber->scope != NULL ? fiber->scope->root : NULL;
+}
+
 void weir__scope_init(struct weir_scope *scope, struct weir__fiber *owner)
 {
-    *scope = (struct weir_scope){.magic = SCOPE_MAGIC, .embedded = true, .owner = owner};
+    *scope = (struct weir_scope){.magic = SCOPE_MAGIC,
+                                 .embedded = true,
+                                 .owner = owner,
+                                 .root = owner != NULL ? scope : root_here()};
     weir_list_init(&scope->children);
     weir_list_init(&scope->hooks);
+    weir_list_init(&scope->attached);
+}
+
+/* ---- fibers that are no children ---- */
+
+void weir__scope_attach(struct weir__attached *attached,
+                        void (*stop)(struct weir__attached *attached))
+{
+    struct weir_scope *root = root_here();
+
+    weir_list_init(&attached->link);
+    attached->root = root;
+    attached->stop = stop;
+    if (root != NULL) {
+        weir_list_push_back(&root->attached, &attached->link);
+    }
+}
+
+void weir__scope_detach(struct weir__attached *attached)
+{
+    struct weir_scope *root = attached->root;
+
+    weir_list_remove(&attached->link);
+    if (root != NULL && root->joiner != NULL) {
+        weir__fiber_wake(root->joiner);
+    }
+}
+
+/* They keep their place in the list until they are home. */
+static void stop_attached(struct weir_scope *scope)
+{
+    for (struct weir_list *link = scope->attached.next; link != &scope->attached;) {
+        struct weir__attached *attached = weir_list_entry(link, struct weir__attached, link);
+
+        link = link->next;
+        attached->stop(attached);
+    }
 }
 
 static void run_deferred(struct weir_scope *scope)
@@ -151,6 +198,9 @@ void weir__scope_finish(struct weir_scope *scope)
     }
     while (!weir_list_is_empty(&scope->hooks)) {
         weir_list_pop_front(&scope->hooks);
+    }
+    for (struct weir_list *link; (link = weir_list_pop_front(&scope->attached)) != NULL;) {
+        weir_list_entry(link, struct weir__attached, link)->root = NULL; /* nobody waited for it */
     }
     if (scope->cancelled && scope->owner != NULL && !scope->owner->cancel_sticky) {
         scope->owner->cancel_pending = false; /* a cancel nobody waited for ends with its scope */
@@ -325,7 +375,8 @@ void weir__scope_stop(struct weir_scope *scope)
 {
     weir_assert(scope->joiner == NULL); /* a fiber that waits in what is about to go */
     weir_scope_cancel(scope);
-    while (scope->live > 0) {
+    stop_attached(scope);
+    while (scope->live > 0 || !weir_list_is_empty(&scope->attached)) {
         scope->joiner = weir__fiber_current();
         weir__fiber_suspend(WEIR__NEVER);
         scope->joiner = NULL;

@@ -22,6 +22,8 @@ struct weir_scope {
     struct weir__fiber *owner;  /* sees the cancel once; NULL: nobody */
     struct weir__fiber *joiner; /* waits for live == 0 */
     struct weir_list hooks;     /* weir__cancel_hook.link */
+    struct weir_scope *root;    /* the request's, in which it is nested; NULL: none */
+    struct weir_list attached;  /* weir__attached.link; in a root */
     struct weir__deferred *deferred;
 };
 
@@ -32,7 +34,25 @@ struct weir__cancel_hook {
     void (*cancel)(struct weir__cancel_hook *hook);
 };
 
-/* A scope inside another object, owned by the calling fiber. */
+/*
+ * A fiber that serves a stream and is no child of a scope: nobody joins it, and it ends after the stream was destroyed. It
+ * may yet be inside what the request owns (its body), so the request waits for it before that goes. Embedded by its owner.
+ */
+struct weir__attached {
+    struct weir_list link; /* weir_scope.attached */
+    struct weir_scope *root;
+    /* Makes the fiber run home; must not suspend; called at most once, when the request ends. */
+    void (*stop)(struct weir__attached *attached);
+};
+
+/* Attaches what the running fiber starts to its root, if it has one. */
+void weir__scope_attach(struct weir__attached *attached,
+                        void (*stop)(struct weir__attached *attached));
+/* The last step of such a fiber, but for freeing memory. */
+void weir__scope_detach(struct weir__attached *attached);
+
+/* A scope inside another object, owned by the calling fiber and a root; with no owner it is nested in the root of the calling
+ * fiber. */
 void weir__scope_init(struct weir_scope *scope, struct weir__fiber *owner);
 /* Runs what was deferred; no child may be left. */
 void weir__scope_finish(struct weir_scope *scope);

@@ -20,8 +20,9 @@ struct generator {
     weir_generator_fn *fn;
     void *arg;
     void (*release)(void *arg);
-    struct weir_scope scope;       /* the fiber's own, while it runs */
-    struct weir__cancel_hook hook; /* in the scope of the fiber that asked first */
+    struct weir_scope scope;        /* the fiber's own, while it runs */
+    struct weir__cancel_hook hook;  /* in the scope of the fiber that asked first */
+    struct weir__attached attached; /* to the request of that fiber */
 };
 
 static void unref(struct generator *generator)
@@ -50,6 +51,7 @@ static void fiber_main(void *state)
     weir_list_remove(&weir__fiber_current()->sibling);
     weir__scope_finish(&generator->scope);
     generator->running = false;
+    weir__scope_detach(&generator->attached);
     unref(generator);
 }
 
@@ -63,6 +65,12 @@ static void cancel_fiber(struct generator *generator)
 static void asker_cancelled(struct weir__cancel_hook *hook)
 {
     cancel_fiber(weir_list_entry(hook, struct generator, hook));
+}
+
+/* The request ends: what the callback works on may be its. */
+static void stop(struct weir__attached *attached)
+{
+    cancel_fiber(weir_list_entry(attached, struct generator, attached));
 }
 
 static int start(struct generator *generator)
@@ -80,6 +88,7 @@ static int start(struct generator *generator)
     fiber->scope = &generator->scope;
     weir_list_push_back(&generator->scope.children, &fiber->sibling);
     weir__cancel_hook_add(&generator->hook, asker_cancelled);
+    weir__scope_attach(&generator->attached, stop);
     return 0;
 }
 

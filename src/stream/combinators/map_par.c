@@ -27,8 +27,9 @@ struct map_par {
     void (*release)(void *arg);
     struct weir__fiber *reader;
     struct weir__held held;
-    struct weir_scope scope;   /* of the fibers */
-    struct weir__fiber **idle; /* behind the slots */
+    struct weir_scope scope;        /* of the fibers */
+    struct weir__attached attached; /* to the request that reads, while there are fibers */
+    struct weir__fiber **idle;      /* behind the slots */
     struct slot slots[];
 };
 
@@ -168,11 +169,27 @@ static void worker_main(void *arg)
         }
     }
     weir_list_remove(&self->sibling);
-    par->workers--;
+    if (--par->workers == 0) {
+        weir__scope_detach(&par->attached);
+    }
     if (!par->closed) {
         weir__stream_wake(par->reader);
     }
     unref(par);
+}
+
+/* The request ends; what it owns must have no fiber inside. */
+static void stop(struct weir__attached *attached)
+{
+    struct map_par *par = weir_list_entry(attached, struct map_par, attached);
+
+    if (par->inner != NULL) {
+        weir_cancel(par->inner, WEIR_REASON_ABANDONED);
+    }
+    if (par->end == WEIR__OPEN) {
+        par->end = WEIR_ECANCELED;
+    }
+    weir_scope_cancel(&par->scope);
 }
 
 static int start_worker(struct map_par *par)
@@ -184,7 +201,9 @@ static int start_worker(struct map_par *par)
         return r;
     }
     par->refs++;
-    par->workers++;
+    if (par->workers++ == 0) {
+        weir__scope_attach(&par->attached, stop);
+    }
     fiber->scope = &par->scope;
     weir_list_push_back(&par->scope.children, &fiber->sibling);
     return 0;

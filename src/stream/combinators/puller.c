@@ -16,7 +16,8 @@ struct weir__puller {
     struct weir__fiber *fiber; /* NULL: not started, or over */
     void (*ready)(void *arg);
     void *arg;
-    struct weir_scope scope; /* of the fiber */
+    struct weir_scope scope;        /* of the fiber */
+    struct weir__attached attached; /* to the request that reads */
 };
 
 static void unref(struct weir__puller *puller)
@@ -65,7 +66,15 @@ static void fiber_main(void *arg)
     weir_list_remove(&puller->fiber->sibling);
     weir__scope_finish(&puller->scope);
     puller->fiber = NULL;
+    weir__scope_detach(&puller->attached);
     unref(puller);
+}
+
+/* The request ends; what it owns must have no fiber inside. */
+static void stop(struct weir__attached *attached)
+{
+    weir__puller_cancel(weir_list_entry(attached, struct weir__puller, attached),
+                        WEIR_REASON_ABANDONED);
 }
 
 static int start(struct weir__puller *puller)
@@ -80,6 +89,7 @@ static int start(struct weir__puller *puller)
     weir__scope_init(&puller->scope, NULL);
     puller->fiber->scope = &puller->scope;
     weir_list_push_back(&puller->scope.children, &puller->fiber->sibling);
+    weir__scope_attach(&puller->attached, stop);
     return 0;
 }
 
@@ -156,6 +166,9 @@ int weir__puller_arm(struct weir__puller *puller)
 void weir__puller_cancel(struct weir__puller *puller, enum weir_reason reason)
 {
     puller->wanted = false;
+    if (puller->inner == NULL) {
+        return; /* closed, and the fiber is on its way home */
+    }
     if (puller->result == 1) {
         puller->chunk = weir_chunk_unref(puller->chunk);
         puller->result = NOTHING;
