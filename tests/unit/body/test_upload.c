@@ -270,7 +270,7 @@ static int reads_slowly(struct weir_req *req, void *arg)
 static void an_upload_takes_the_memory_of_a_chunk(void **state)
 {
     static char data[1 << 20];
-    struct weir__memory_step steps[43] = {BYTES(0, HEAD("a"))};
+    static struct weir__memory_step steps[43] = {BYTES(0, HEAD("a"))};
 
     (void)state;
     memset(data, 'x', sizeof(data));
