@@ -19,6 +19,7 @@
 #include <weir/server.h>
 #include <weir/sources.h>
 #include <weir/sse.h>
+#include <weir/sse_reader.h>
 #include <weir/stream.h>
 #include <weir/topic.h>
 #include <weir/view.h>

@@ -6,6 +6,7 @@
 #include "stream/combinators/combinator.h"
 
 #include "base/assert.h"
+#include "rt/relay.h"
 
 #define BATCH_MAGIC 0x62617463u
 
@@ -94,7 +95,7 @@ static int collect(struct weir_batch *batch, int64_t deadline)
             return 1;
         }
         add(batch, chunk);
-        r = weir__combinator_turn(&rounds, deadline);
+        r = weir__combinator_turn(&rounds, deadline, &(bool){false});
         if (r < 0) {
             return r;
         }
@@ -102,11 +103,17 @@ static int collect(struct weir_batch *batch, int64_t deadline)
     return 1;
 }
 
+WEIR__RELAY_4(int, relay_batch_next, weir_batch_next, struct weir_batch *, int64_t,
+              struct weir_chunk *const **, size_t *)
+
 int weir_batch_next(struct weir_batch *batch, int64_t deadline, struct weir_chunk *const **ret,
                     size_t *ret_count)
 {
     int r;
 
+    if (weir__relay_here != NULL) {
+        return relay_batch_next(batch, deadline, ret, ret_count);
+    }
     weir_check(batch, BATCH_MAGIC);
     if (batch->busy) {
         return WEIR_EBUSY;

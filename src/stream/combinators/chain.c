@@ -4,6 +4,7 @@
 
 struct chain {
     unsigned count, at;
+    bool again; /* the last EAGAIN was its own */
     struct weir_source *sources[];
 };
 
@@ -23,13 +24,14 @@ static int chain_next(void *state, size_t max_bytes, int64_t deadline, struct we
     struct chain *chain = state;
     unsigned rounds = 0;
 
+    chain->again = false;
     for (;;) {
         int r = weir__next(chain->sources[chain->at], max_bytes, deadline, ret);
 
         if (r != 0 || !step(chain)) {
             return r;
         }
-        r = weir__combinator_turn(&rounds, deadline);
+        r = weir__combinator_turn(&rounds, deadline, &chain->again);
         if (r < 0) {
             return r;
         }
@@ -77,12 +79,23 @@ static void chain_explain(void *state, struct weir_error *ret)
     weir__explain_inner(chain->sources[chain->at], ret);
 }
 
+static int64_t chain_arm(void *state, struct weir_waker *waker)
+{
+    struct chain *chain = state;
+
+    if (waker != NULL && chain->again) {
+        return 0;
+    }
+    return weir_source_arm(chain->sources[chain->at], waker);
+}
+
 static const struct weir_source_ops chain_ops = {
     .name = "chain",
     .next = chain_next,
     .cancel = chain_cancel,
     .destroy = chain_destroy,
     .explain = chain_explain,
+    .arm = chain_arm,
     .lend_fd = chain_lend_fd,
     .repay_fd = chain_repay_fd,
 };

@@ -73,6 +73,7 @@ static int coalesce_next(void *state, size_t max_bytes, int64_t deadline, struct
     struct coalesce *coalesce = state;
     unsigned rounds = 0;
 
+    coalesce->wrap.again = false;
     if (coalesce->held.chunk != NULL) {
         return weir__held_deliver(&coalesce->held, max_bytes, ret);
     }
@@ -97,7 +98,7 @@ static int coalesce_next(void *state, size_t max_bytes, int64_t deadline, struct
             if (coalesce->have == coalesce->want) {
                 return flush(coalesce, max_bytes, ret);
             }
-            r = weir__combinator_turn(&rounds, deadline);
+            r = weir__combinator_turn(&rounds, deadline, &coalesce->wrap.again);
             if (r < 0 && coalesce->delay_us > 0) {
                 return r;
             }
@@ -137,12 +138,23 @@ static void coalesce_destroy(void *state)
     weir__wrap_destroy(state);
 }
 
+static int64_t coalesce_arm(void *state, struct weir_waker *waker)
+{
+    struct coalesce *coalesce = state;
+    int64_t inner_ms = weir__wrap_arm(coalesce, waker);
+    int64_t due_ms = (coalesce->due_us + 999) / 1000;
+
+    /* What is collected is due at its time, whatever comes. */
+    return coalesce->joined != NULL && (inner_ms == -1 || inner_ms > due_ms) ? due_ms : inner_ms;
+}
+
 static const struct weir_source_ops coalesce_ops = {
     .name = "coalesce",
     .next = coalesce_next,
     .cancel = coalesce_cancel,
     .destroy = coalesce_destroy,
     .explain = weir__wrap_explain,
+    .arm = coalesce_arm,
 };
 
 int weir_coalesce_create_take(struct weir_source *given, size_t max_bytes, int64_t delay_ms,

@@ -22,7 +22,12 @@ void weir__wrap_explain(void *state, struct weir_error *ret)
 
 int64_t weir__wrap_arm(void *state, struct weir_waker *waker)
 {
-    return weir_source_arm(((struct weir__wrap *)state)->inner, waker);
+    struct weir__wrap *wrap = state;
+
+    if (waker != NULL && wrap->again) {
+        return 0;
+    }
+    return weir_source_arm(wrap->inner, waker);
 }
 
 int weir__combinator_create_take(const struct weir_source_ops *ops, void *state, unsigned depth,
@@ -87,12 +92,14 @@ int weir__combinator_sleep(struct weir__fiber **slot, const bool *cancelled, int
     return 0;
 }
 
-int weir__combinator_turn(unsigned *rounds, int64_t deadline)
+int weir__combinator_turn(unsigned *rounds, int64_t deadline, bool *again)
 {
+    *again = false;
     if (++*rounds % 64 != 0 || weir__fiber_current() == NULL) {
         return 0;
     }
     if (deadline == 0) {
+        *again = true;
         return WEIR_EAGAIN;
     }
     weir__fiber_yield();

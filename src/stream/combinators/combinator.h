@@ -20,6 +20,7 @@
 /* The first member of a state with one inner source. */
 struct weir__wrap {
     struct weir_source *inner;
+    bool again; /* the last EAGAIN was its own: it let others run */
 };
 
 /* Operations of such a state. */
@@ -60,9 +61,9 @@ static inline void weir__explain_callback(const char *where, struct weir_error *
 int weir__combinator_sleep(struct weir__fiber **slot, const bool *cancelled, int64_t until_us,
                            int64_t deadline);
 
-/* Of a loop that pulls without delivering: every 64 rounds the others run. Returns 0, or WEIR_EAGAIN / WEIR_ETIMEDOUT when
- * that is for the caller to decide. */
-int weir__combinator_turn(unsigned *rounds, int64_t deadline);
+/* Of a loop that pulls without delivering: every 64 rounds the others run. Returns 0, or WEIR_EAGAIN (and `*again`: there may be
+ * more, whatever the inner source says) or WEIR_ETIMEDOUT when that is for the caller to decide. */
+int weir__combinator_turn(unsigned *rounds, int64_t deadline, bool *again);
 
 /*
  * For a chunk that is put aside: its credit goes back to the peer, for it now counts for whoever holds it, and a small one

@@ -14,6 +14,7 @@ static int filter_next(void *state, size_t max_bytes, int64_t deadline, struct w
     struct filter *filter = state;
     unsigned rounds = 0;
 
+    filter->wrap.again = false;
     if (filter->held.chunk != NULL) {
         return weir__held_deliver(&filter->held, max_bytes, ret);
     }
@@ -29,7 +30,7 @@ static int filter_next(void *state, size_t max_bytes, int64_t deadline, struct w
         }
         weir_chunk_unref(chunk);
         /* A long run of unwanted chunks must not keep the loop. */
-        r = weir__combinator_turn(&rounds, deadline);
+        r = weir__combinator_turn(&rounds, deadline, &filter->wrap.again);
         if (r < 0) {
             return r;
         }
@@ -56,6 +57,7 @@ static const struct weir_source_ops filter_ops = {
     .cancel = filter_cancel,
     .destroy = filter_destroy,
     .explain = weir__wrap_explain,
+    .arm = weir__wrap_arm,
 };
 
 int weir_filter_create_take(struct weir_source *given, weir_filter_fn *fn, void *arg,

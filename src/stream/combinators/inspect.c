@@ -46,6 +46,7 @@ static const struct weir_source_ops inspect_ops = {
     .cancel = inspect_cancel,
     .destroy = inspect_destroy,
     .explain = weir__wrap_explain,
+    .arm = weir__wrap_arm,
 };
 
 int weir_inspect_create_take(struct weir_source *given, weir_inspect_fn *fn, void *arg,

@@ -130,6 +130,7 @@ static int lines_next(void *state, size_t max_bytes, int64_t deadline, struct we
     struct lines *lines = state;
     unsigned rounds = 0;
 
+    lines->wrap.again = false;
     if (lines->held.chunk != NULL) {
         return weir__held_deliver(&lines->held, max_bytes, ret);
     }
@@ -155,7 +156,7 @@ static int lines_next(void *state, size_t max_bytes, int64_t deadline, struct we
             return weir__held_take(&lines->held, line, max_bytes, ret);
         }
         if (r == 0) {
-            r = weir__combinator_turn(&rounds, deadline);
+            r = weir__combinator_turn(&rounds, deadline, &lines->wrap.again);
         }
         if (r < 0) {
             return r;
@@ -201,6 +202,7 @@ static const struct weir_source_ops lines_ops = {
     .cancel = lines_cancel,
     .destroy = lines_destroy,
     .explain = lines_explain,
+    .arm = weir__wrap_arm,
 };
 
 int weir_lines_create_take(struct weir_source *given, size_t max_line_bytes,

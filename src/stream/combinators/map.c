@@ -15,6 +15,7 @@ static int map_next(void *state, size_t max_bytes, int64_t deadline, struct weir
     struct map *map = state;
     unsigned rounds = 0;
 
+    map->wrap.again = false;
     if (map->held.chunk != NULL) {
         return weir__held_deliver(&map->held, max_bytes, ret);
     }
@@ -37,7 +38,7 @@ static int map_next(void *state, size_t max_bytes, int64_t deadline, struct weir
             weir_cancel(map->wrap.inner, WEIR_REASON_HANDLER);
             return weir__callback_error(r < 0 ? r : WEIR_EINVAL);
         }
-        r = weir__combinator_turn(&rounds, deadline);
+        r = weir__combinator_turn(&rounds, deadline, &map->wrap.again);
         if (r < 0) {
             return r;
         }
@@ -75,6 +76,7 @@ static const struct weir_source_ops map_ops = {
     .cancel = map_cancel,
     .destroy = map_destroy,
     .explain = map_explain,
+    .arm = weir__wrap_arm,
 };
 
 int weir_map_create_take(struct weir_source *given, weir_map_fn *fn, void *arg,

@@ -333,12 +333,21 @@ static void map_par_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t map_par_arm(void *state, struct weir_waker *waker)
+{
+    struct map_par *par = state;
+
+    par->reader = weir__waker_fiber(waker); /* the fibers are under way since next() */
+    return -1;
+}
+
 static const struct weir_source_ops map_par_ops = {
     .name = "map_par",
     .next = map_par_next,
     .cancel = map_par_cancel,
     .destroy = map_par_destroy,
     .explain = map_par_explain,
+    .arm = map_par_arm,
 };
 
 int weir_map_par_create_take(struct weir_source *given, weir_map_fn *fn, void *arg,

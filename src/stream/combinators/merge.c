@@ -152,12 +152,26 @@ static void merge_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t merge_arm(void *state, struct weir_waker *waker)
+{
+    struct merge *merge = state;
+
+    merge->waiter = weir__waker_fiber(waker);
+    for (unsigned i = 0; waker != NULL && i < merge->count; i++) {
+        if (!merge->legs[i].over) {
+            weir__puller_arm_or_fail(merge->legs[i].puller);
+        }
+    }
+    return -1;
+}
+
 static const struct weir_source_ops merge_ops = {
     .name = "merge",
     .next = merge_next,
     .cancel = merge_cancel,
     .destroy = merge_destroy,
     .explain = merge_explain,
+    .arm = merge_arm,
 };
 
 static void destroy_all(struct weir_source *const *given, unsigned count)

@@ -47,12 +47,23 @@ static void pace_destroy(void *state)
     weir__wrap_destroy(state);
 }
 
+static int64_t pace_arm(void *state, struct weir_waker *waker)
+{
+    struct pace *pace = state;
+
+    if (waker != NULL && weir__loop_current()->now_us < pace->due_us) {
+        return (pace->due_us + 999) / 1000; /* nothing is pulled before */
+    }
+    return weir__wrap_arm(pace, waker);
+}
+
 static const struct weir_source_ops pace_ops = {
     .name = "pace",
     .next = pace_next,
     .cancel = pace_cancel,
     .destroy = pace_destroy,
     .explain = weir__wrap_explain,
+    .arm = pace_arm,
 };
 
 int weir_pace_create_take(struct weir_source *given, int64_t delay_ms, struct weir_source **ret)

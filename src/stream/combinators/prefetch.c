@@ -100,12 +100,21 @@ static void prefetch_explain(void *state, struct weir_error *ret)
     weir__puller_explain(((struct prefetch *)state)->puller, ret);
 }
 
+static int64_t prefetch_arm(void *state, struct weir_waker *waker)
+{
+    struct prefetch *prefetch = state;
+
+    prefetch->waiter = weir__waker_fiber(waker); /* the fiber is under way since next() */
+    return -1;
+}
+
 static const struct weir_source_ops prefetch_ops = {
     .name = "prefetch",
     .next = prefetch_next,
     .cancel = prefetch_cancel,
     .destroy = prefetch_destroy,
     .explain = prefetch_explain,
+    .arm = prefetch_arm,
 };
 
 int weir_prefetch_create_take(struct weir_source *given, size_t window_bytes,

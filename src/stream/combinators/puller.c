@@ -163,6 +163,17 @@ int weir__puller_arm(struct weir__puller *puller)
     return 0;
 }
 
+void weir__puller_arm_or_fail(struct weir__puller *puller)
+{
+    int r = weir__puller_arm(puller);
+
+    if (r < 0) {
+        puller->result = r;
+        weir_cancel(puller->inner, WEIR_REASON_LIMIT);
+        puller->ready(puller->arg);
+    }
+}
+
 void weir__puller_cancel(struct weir__puller *puller, enum weir_reason reason)
 {
     puller->wanted = false;

@@ -27,6 +27,9 @@ int weir__puller_result(struct weir__puller *puller, struct weir_chunk **ret);
  * Returns 0, WEIR_ENOMEM, WEIR_ELIMIT (no stack left). */
 int weir__puller_arm(struct weir__puller *puller);
 
+/* arm() for those who cannot return an error: its failure is the source's. */
+void weir__puller_arm_or_fail(struct weir__puller *puller);
+
 void weir__puller_cancel(struct weir__puller *puller, enum weir_reason reason);
 
 void weir__puller_explain(struct weir__puller *puller, struct weir_error *ret);

@@ -4,6 +4,7 @@
 #include "stream/combinators/sse_decode.h"
 
 #include "base/assert.h"
+#include "rt/relay.h"
 
 #define READER_MAGIC 0x73736572u
 
@@ -59,18 +60,24 @@ static int read_event(struct weir_sse_reader *reader, int64_t deadline, struct w
         if (r == 1) {
             return 1;
         }
-        r = weir__combinator_turn(&rounds, deadline);
+        r = weir__combinator_turn(&rounds, deadline, &(bool){false});
         if (r < 0) {
             return r;
         }
     }
 }
 
+WEIR__RELAY_3(int, relay_sse_reader_next, weir_sse_reader_next, struct weir_sse_reader *, int64_t,
+              struct weir_sse_event *)
+
 int weir_sse_reader_next(struct weir_sse_reader *reader, int64_t deadline,
                          struct weir_sse_event *ret)
 {
     int r;
 
+    if (weir__relay_here != NULL) {
+        return relay_sse_reader_next(reader, deadline, ret);
+    }
     weir_check(reader, READER_MAGIC);
     if (reader->failed < 0) {
         return reader->failed;

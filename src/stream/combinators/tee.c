@@ -133,12 +133,26 @@ static void branch_explain(void *state, struct weir_error *ret)
     weir__puller_explain(((struct branch *)state)->tee->puller, ret);
 }
 
+static int64_t branch_arm(void *state, struct weir_waker *waker)
+{
+    struct branch *branch = state;
+    struct branch *other = other_of(branch);
+    struct tee *tee = branch->tee;
+
+    branch->waiter = weir__waker_fiber(waker);
+    if (waker != NULL && (other->gone || weir__ring_has_room(&other->ring, tee->lag_bytes))) {
+        weir__puller_arm_or_fail(tee->puller);
+    }
+    return -1;
+}
+
 static const struct weir_source_ops branch_ops = {
     .name = "tee",
     .next = branch_next,
     .cancel = branch_cancel,
     .destroy = branch_destroy,
     .explain = branch_explain,
+    .arm = branch_arm,
 };
 
 int weir_tee_create_take(struct weir_source *given, size_t lag_bytes, struct weir_source **ret_a,
