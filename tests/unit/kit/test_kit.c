@@ -365,7 +365,8 @@ static void test_errors_show(void **state)
     assert_int_equal(result.unread_bytes, 5);
     assert_int_equal(result.status, 204);
     weir_test_destroyp(&test);
-    assert_int_equal(weir_chunk_len(kept), 5); /* what the lost chunk points to is there as long as it is */
+    assert_int_equal(weir_chunk_len(kept),
+                     5); /* what the lost chunk points to is there as long as it is */
     kept = weir_chunk_unref(kept);
 }
 
