@@ -6,6 +6,7 @@
 #include "base/assert.h"
 #include "base/cleanup.h"
 #include "rt/loop.h"
+#include "rt/relay.h"
 
 #define BEGIN_US INT64_C(1000000)
 #define DEFAULT_WINDOW 65536
@@ -161,7 +162,7 @@ int weir_test_run(weir_handler_fn *handler, void *arg, const struct weir_test_op
     if (handler == NULL || (opts->steps == NULL && opts->step_count > 0)) {
         return WEIR_EINVAL;
     }
-    if (weir__loop_current() != NULL) {
+    if (weir__loop_current() != NULL || weir__relay_here != NULL) {
         return WEIR_ESTATE;
     }
     test = weir_alloc0(sizeof(*test));

@@ -9,12 +9,15 @@
 
 #include <cmocka.h>
 
+#include <weir/blocking.h>
 #include <weir/mailbox.h>
 #include <weir/sse.h>
 #include <weir/test.h>
+#include <weir/topic.h>
 
 #include "base/alloc.h"
 #include "bytes/budget.h"
+#include "rt/relay.h"
 
 #include <pthread.h>
 
@@ -40,6 +43,7 @@ static int close_test(void **state)
 
     (void)state;
     weir_test_destroyp(&test);
+    weir__relay_stop(); /* the pool of blocking handlers */
     return sum == times->wall_us && weir__alloc_live() == live_before &&
                    weir__budget_used(weir__budget_process()) == used_before
                ? 0
@@ -472,6 +476,101 @@ static void test_real_time_for_other_threads(void **state)
     assert_true(result.over_ms >= 15);
 }
 
+/* ---- callbacks on a leave, and blocking handlers ---- */
+
+static int called;
+static int64_t called_ms, begun_ms;
+
+static void on_leave(void *arg)
+{
+    (void)arg;
+    called++;
+    called_ms = weir_now() - begun_ms;
+}
+
+static int registers(struct weir_req *req, void *arg)
+{
+    int r, fired;
+
+    (void)arg;
+    begun_ms = weir_now();
+    if (weir_on_disconnect(req, on_leave, NULL) != 0) {
+        return WEIR_EIO;
+    }
+    r = weir_sleep(weir_after_ms(1000));
+    fired = weir_off_disconnect(req);
+    return r < 0 ? r : weir_reply_text(req, 200, "%d", fired);
+}
+
+static int registers_blocking(struct weir_req *req, void *arg)
+{
+    static const struct weir_blocking blocking = {.handler = registers};
+
+    (void)arg;
+    return weir_blocking(req, &blocking);
+}
+
+static void test_callbacks_run_only_if_the_script_leaves(void **state)
+{
+    weir_handler_fn *const handlers[] = {registers, registers_blocking};
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        called = 0;
+        run(handlers[i], NULL, (struct weir_test_opts){0});
+        assert_int_equal(called, 0);
+        assert_true(body_is("0"));
+        run(handlers[i], NULL,
+            (struct weir_test_opts){WEIR_TEST_SCRIPT({.at_ms = 400, .act = WEIR_TEST_RESET})});
+        assert_int_equal(called, 1);
+        assert_int_equal(called_ms, 400);
+        assert_int_equal(result.returned, WEIR_ECANCELED);
+        assert_int_equal(result.outcome, WEIR_TEST_LEFT);
+    }
+}
+
+/* A topic read on a pool's thread. */
+static int subscribes(struct weir_req *req, void *arg)
+{
+    struct weir_subscription *subscription = NULL;
+    struct weir_topic_item item = {0};
+    int r = weir_topic_subscribe(arg, &(struct weir_subscribe_opts){.from = WEIR_TOPIC_FROM_OLDEST},
+                                 &subscription);
+    uint64_t sum = 0;
+
+    while (r >= 0 && (r = weir_topic_next(subscription, -1, &item)) == 1) {
+        sum += item.id;
+        weir_topic_item_drop(&item);
+    }
+    weir_subscription_destroy(subscription);
+    return r < 0 ? r : weir_reply_text(req, 200, "%d", (int)sum);
+}
+
+static void publish_last(void *arg)
+{
+    assert_int_equal(weir_topic_publish_bytes(arg, 0, weir_str("last"), NULL), 0);
+    weir_topic_close(arg, 0);
+}
+
+static int subscribes_blocking(struct weir_req *req, void *arg)
+{
+    return weir_blocking(req, &(struct weir_blocking){.handler = subscribes, .arg = arg});
+}
+
+static void test_a_topic_read_by_a_blocking_handler(void **state)
+{
+    struct weir_topic *topic = NULL;
+
+    (void)state;
+    assert_int_equal(weir_topic_create(NULL, &topic), 0);
+    assert_int_equal(weir_topic_publish_bytes(topic, 0, weir_str("first"), NULL), 0);
+    run(subscribes_blocking, topic,
+        (struct weir_test_opts){WEIR_TEST_SCRIPT(
+            {.at_ms = 50, .act = WEIR_TEST_CALL, .call = publish_last, .arg = topic})});
+    assert_true(body_is("3"));
+    weir_topic_unref(topic);
+}
+
 static int nested(struct weir_req *req, void *arg)
 {
     struct weir_test *inner = NULL;
@@ -524,6 +623,8 @@ int main(void)
         one(test_calls_at_times),
         one(test_real_time_for_other_threads),
         one(test_scripts_that_cannot_be),
+        one(test_callbacks_run_only_if_the_script_leaves),
+        one(test_a_topic_read_by_a_blocking_handler),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
