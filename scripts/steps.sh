@@ -4,7 +4,7 @@
 # A step reports with `counted`, and fails by its exit status. Set by ./check: $step, $counts, $reports.
 
 plain_steps=(layers banned words format headers release symbols install docs e2e asan e2e-asan corpus)
-slow_steps=(tsan e2e-tsan valgrind failalloc clang-release gcc-asan deb fuzz demo)
+slow_steps=(tsan e2e-tsan valgrind failalloc properties clang-release gcc-asan deb fuzz demo)
 
 # counted PASSED FAILED [NOTE]: adds to what the step has counted.
 counted() {
@@ -288,6 +288,12 @@ step_valgrind() {
 
 # Each test there runs its subject again and again, failing the first, the second, ... allocation.
 step_failalloc() { sanitized asan units asan --suite failalloc --timeout-multiplier 4; }
+
+# The laws of streams by many more random programs than in every check, with the checks of a debug build but no sanitizer.
+step_properties() {
+    build debug || return 1
+    WEIR_PROGRAMS=50000 units debug --suite properties --timeout-multiplier 10
+}
 
 step_clang_release() {
     build clang-release || return 1

@@ -96,7 +96,7 @@ static inline int read_text(struct weir_source *source, char *out, size_t size)
 
 #define expect_text(source, wanted, wanted_result)                       \
     do {                                                                 \
-        char text_got[4096];                                             \
+        static char text_got[4096];                                      \
         int text_result = read_text(source, text_got, sizeof(text_got)); \
         assert_string_equal(text_got, wanted);                           \
         assert_int_equal(text_result, wanted_result);                    \

@@ -4,6 +4,10 @@
 
 #include "fiber_test.h"
 
+#if defined(WEIR_HAVE_VALGRIND)
+#include <valgrind/valgrind.h>
+#endif
+
 /*
  * Random programs by seed: WEIR_SEED replays one, WEIR_PROGRAMS says how many (2,000). The seed is printed when a claim
  * fails, and when a program does not end.
@@ -18,6 +22,11 @@ static inline uint64_t programs_wanted(void)
 {
     const char *text = getenv("WEIR_PROGRAMS");
 
+#if defined(WEIR_HAVE_VALGRIND)
+    if (RUNNING_ON_VALGRIND) {
+        return 100;
+    }
+#endif
     return text != NULL ? strtoull(text, NULL, 0) : 2000;
 }
 

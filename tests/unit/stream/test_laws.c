@@ -234,6 +234,7 @@ static void read_merge(struct merge_program *program, struct weir_source *source
 
     for (;;) {
         uint8_t tag;
+        unsigned number;
 
         r = weir_next(source, roll(&program->dice, 3) ? -1 : weir_after_ms(5), &chunk);
         assert_true(weir__loop_current()->live_fibers <= fibers + program->count); /* P17 */
@@ -243,7 +244,8 @@ static void read_merge(struct merge_program *program, struct weir_source *source
         if (r != 1) {
             break;
         }
-        assert_int_equal(number_of(chunk, &tag), got[tag]); /* P11: each in its order, no gap */
+        number = number_of(chunk, &tag);
+        assert_int_equal(number, got[tag]); /* P11: each in its order, no gap */
         weir_chunk_unref(chunk);
         got[tag]++;
         total++;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* prefetch, chain, merge, tee, map_par: those with several sources, readers or fibers. */
 #include <weir/combinators.h>
+#include <weir/offload.h>
 #include <weir/sources.h>
 
 #include "fiber_test.h"
@@ -148,6 +149,37 @@ FIBER_TEST(prefetch_reads_while_the_reader_works)
     settle();
     assert_int_equal(script.destroys, 1);
     assert_int_equal(script.cancels, 0);
+}
+
+static int unref_elsewhere(void *arg)
+{
+    weir_chunk_unref(arg);
+    return 0;
+}
+
+/* P21, R7: the last reference goes on another thread, and nobody waits for ever. */
+FIBER_TEST(chunks_released_on_other_threads)
+{
+    static struct step steps[101];
+    struct script script;
+    struct weir_source *source;
+    struct weir_chunk *chunk;
+    unsigned count = 0;
+    int r;
+
+    for (int i = 0; i < 100; i++) {
+        steps[i] = (struct step){i % 3, 5000, 0};
+    }
+    assert_int_equal(script_source(&script, steps, &source), 0);
+    assert_int_equal(weir_prefetch_create_take(source, 0, &source), 0);
+    assert_int_equal(weir_merge_create_take(&source, 1, NULL, &source), 0);
+    while ((r = weir_next(source, -1, &chunk)) == 1) {
+        count++;
+        assert_int_equal(weir_offload(unref_elsewhere, chunk, NULL, -1, NULL), 0);
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(count, 100);
+    weir_source_destroy(source);
 }
 
 /* P14: never more than the window, whatever the pieces. */
@@ -609,6 +641,7 @@ int main(void)
         cmocka_unit_test(chain_one_after_the_other),
         cmocka_unit_test(chain_cancels_all_that_is_left),
         cmocka_unit_test(prefetch_reads_while_the_reader_works),
+        cmocka_unit_test(chunks_released_on_other_threads),
         cmocka_unit_test(prefetch_stays_in_its_window),
         cmocka_unit_test(prefetch_passes_the_story_on),
         cmocka_unit_test(a_source_that_hangs_is_left_behind_at_once),

@@ -61,7 +61,7 @@ static int read_events(struct pieces *pieces, const struct weir_sse_limits *limi
         at = put(out, at, event.id);
         out[at++] = '/';
         at = put(out, at, event.data);
-        at += (size_t)sprintf(out + at, "/%lld;", (long long)event.retry_ms);
+        at += (size_t)snprintf(out + at, 32, "/%lld;", (long long)event.retry_ms);
     }
     out[at] = '\0';
     assert_int_equal(weir_sse_reader_next(reader, -1, &event), r);
