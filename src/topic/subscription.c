@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "rt/relay.h"
 #include "rt/scope.h"
 
 #include <stdatomic.h>
@@ -88,9 +89,16 @@ static int place(struct weir_subscription *subscription, struct weir_topic *topi
     return 0;
 }
 
+WEIR__RELAY_3(int, relay_topic_subscribe, weir_topic_subscribe, struct weir_topic *,
+              const struct weir_subscribe_opts *, struct weir_subscription **)
+
 int weir_topic_subscribe(struct weir_topic *topic, const struct weir_subscribe_opts *opts,
                          struct weir_subscription **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_topic_subscribe(topic, opts, ret);
+    }
+
     static const struct weir_subscribe_opts defaults;
     struct weir__loop *loop = weir__loop_current();
     struct weir_subscription *subscription;
@@ -136,8 +144,16 @@ int weir_topic_subscribe(struct weir_topic *topic, const struct weir_subscribe_o
     return r;
 }
 
+WEIR__RELAY_VOID_1(relay_subscription_destroy, weir_subscription_destroy,
+                   struct weir_subscription *)
+
 void weir_subscription_destroy(struct weir_subscription *subscription)
 {
+    if (weir__relay_here != NULL) {
+        relay_subscription_destroy(subscription);
+        return;
+    }
+
     struct weir__station *station;
     struct weir_topic *topic;
     bool unused;
@@ -243,9 +259,16 @@ static int look(struct weir_subscription *subscription, bool afresh, struct weir
     return station->local.closed ? end(subscription) : WEIR_EAGAIN;
 }
 
+WEIR__RELAY_3(int, relay_topic_next, weir_topic_next, struct weir_subscription *, int64_t,
+              struct weir_topic_item *)
+
 int weir_topic_next(struct weir_subscription *subscription, int64_t deadline,
                     struct weir_topic_item *ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_topic_next(subscription, deadline, ret);
+    }
+
     int waited = 0;
 
     weir_check(subscription, SUBSCRIPTION_MAGIC);
