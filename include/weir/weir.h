@@ -6,6 +6,7 @@
  * All of the library's settled interface. What handlers are tested with is apart, in <weir/test.h>, and so is what may
  * still change, in <weir/experimental/...>.
  */
+#include <weir/blocking.h>
 #include <weir/channel.h>
 #include <weir/chunk.h>
 #include <weir/combinators.h>
@@ -16,6 +17,7 @@
 #include <weir/mailbox.h>
 #include <weir/offload.h>
 #include <weir/rt.h>
+#include <weir/select.h>
 #include <weir/server.h>
 #include <weir/sources.h>
 #include <weir/sse.h>
