@@ -339,15 +339,9 @@ int weir__source_poll(struct weir_source *source)
 
 int64_t weir_source_arm(struct weir_source *source, struct weir_waker *waker)
 {
-    int r;
-
     weir_check(source, SOURCE_MAGIC);
-    if (waker != NULL) {
-        /* Who is made of it may have stopped asking for other reasons than that it has nothing. */
-        r = weir__source_poll(source);
-        if (r != 0) {
-            return r > 0 ? 0 : r;
-        }
+    if (waker != NULL && (source->ahead != NULL || source->final != WEIR__OPEN)) {
+        return 0;
     }
     if (source->ops->arm == NULL) {
         return WEIR_EUNSUPPORTED;

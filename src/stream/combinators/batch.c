@@ -109,10 +109,6 @@ WEIR__RELAY_4(int, relay_batch_next, weir_batch_next, struct weir_batch *, int64
 int weir_batch_next(struct weir_batch *batch, int64_t deadline, struct weir_chunk *const **ret,
                     size_t *ret_count)
 {
-    if (weir__relay_here != NULL) {
-        return relay_batch_next(batch, deadline, ret, ret_count);
-    }
-
     int r;
 
     if (weir__relay_here != NULL) {

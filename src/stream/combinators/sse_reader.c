@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* Events out of a source of bytes. Holds what is left of one chunk, and what the decoder holds of one event. */
-#include "rt/relay.h"
 #include "stream/combinators/combinator.h"
 #include "stream/combinators/sse_decode.h"
 
@@ -74,10 +73,6 @@ WEIR__RELAY_3(int, relay_sse_reader_next, weir_sse_reader_next, struct weir_sse_
 int weir_sse_reader_next(struct weir_sse_reader *reader, int64_t deadline,
                          struct weir_sse_event *ret)
 {
-    if (weir__relay_here != NULL) {
-        return relay_sse_reader_next(reader, deadline, ret);
-    }
-
     int r;
 
     if (weir__relay_here != NULL) {
