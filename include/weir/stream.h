@@ -100,8 +100,8 @@ struct weir_source_ops {
     int (*repay_fd)(void *state, uint64_t taken, int native, bool at_eof);
     /* For weir_select(), after next() has answered WEIR_EAGAIN: until it is called again with NULL, weir_wake(waker) is to
      * be called whenever next() may answer something else. Returns when to ask again in any case, in absolute monotonic
-     * ms, or -1: not before that. A source made of another one passes on what weir_source_arm() of that one returns.
-     * Default: WEIR_EUNSUPPORTED, the select fails with it. */
+     * ms (0: at once, if next() only let others run), or -1: not before that. A source made of another one passes on what
+     * weir_source_arm() of that one returns. Default: WEIR_EUNSUPPORTED, the select fails with it. */
     int64_t (*arm)(void *state, struct weir_waker *waker);
 };
 

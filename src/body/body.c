@@ -8,6 +8,7 @@
 #include "body/charged.h"
 #include "bytes/chunk.h"
 #include "http/stream.h"
+#include "rt/relay.h"
 
 #define FIRST_BYTES ((size_t)1024)
 
@@ -160,9 +161,16 @@ static int conclude(struct weir_source *source, int r)
     return r;
 }
 
+WEIR__RELAY_4(int, relay_read_all, weir_read_all, struct weir_source *, size_t, int64_t,
+              struct weir_chunk **)
+
 int weir_read_all(struct weir_source *source, size_t max_bytes, int64_t deadline,
                   struct weir_chunk **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_read_all(source, max_bytes, deadline, ret);
+    }
+
     struct collected all = {.max = max_bytes};
     int r = read_to_end(source, max_bytes, deadline, &all);
 
@@ -173,7 +181,12 @@ int weir_read_all(struct weir_source *source, size_t max_bytes, int64_t deadline
     return conclude(source, r);
 }
 
+WEIR__RELAY_3(int, relay_discard, weir_discard, struct weir_source *, uint64_t, int64_t)
+
 int weir_discard(struct weir_source *source, uint64_t max_bytes, int64_t deadline)
 {
+    if (weir__relay_here != NULL) {
+        return relay_discard(source, max_bytes, deadline);
+    }
     return conclude(source, read_to_end(source, max_bytes, deadline, NULL));
 }

@@ -13,6 +13,7 @@
 #include "body/decoded.h"
 #include "body/params.h"
 #include "bytes/chunk.h"
+#include "rt/relay.h"
 #include "stream/wait.h"
 
 #include <stdatomic.h>
@@ -378,12 +379,18 @@ static void part_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t part_arm(void *state, struct weir_waker *waker)
+{
+    return weir_source_arm(((struct weir_multipart *)state)->source, waker);
+}
+
 static const struct weir_source_ops part_ops = {
     .name = "part",
     .next = part_next,
     .cancel = part_cancel,
     .destroy = part_destroy,
     .explain = part_explain,
+    .arm = part_arm,
 };
 
 static void open_part(struct weir_multipart *multipart)
@@ -442,8 +449,15 @@ static int advance(struct weir_multipart *multipart, int64_t deadline)
     }
 }
 
+WEIR__RELAY_3(int, relay_multipart_next, weir_multipart_next, struct weir_multipart *, int64_t,
+              struct weir_part **)
+
 int weir_multipart_next(struct weir_multipart *multipart, int64_t deadline, struct weir_part **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_multipart_next(multipart, deadline, ret);
+    }
+
     int r;
 
     weir_check(multipart, MULTIWEIR__PART_MAGIC);
@@ -561,8 +575,14 @@ int weir_req_multipart(struct weir_req *req, const struct weir_multipart_limits 
     return r;
 }
 
+WEIR__RELAY_VOID_1(relay_multipart_destroy, weir_multipart_destroy, struct weir_multipart *)
+
 void weir_multipart_destroy(struct weir_multipart *multipart)
 {
+    if (weir__relay_here != NULL) {
+        relay_multipart_destroy(multipart);
+        return;
+    }
     if (multipart == NULL) {
         return;
     }

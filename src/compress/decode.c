@@ -167,12 +167,23 @@ static void decode_explain(void *state, struct weir_error *ret)
     weir__explain_inner(decode->inner, ret);
 }
 
+static int64_t decode_arm(void *state, struct weir_waker *waker)
+{
+    struct decode *decode = state;
+
+    if (waker != NULL && (decode->in != NULL || decode->more)) {
+        return 0; /* it only paused */
+    }
+    return weir_source_arm(decode->inner, waker);
+}
+
 static const struct weir_source_ops decode_ops = {
     .name = "decode",
     .next = decode_next,
     .cancel = decode_cancel,
     .destroy = decode_destroy,
     .explain = decode_explain,
+    .arm = decode_arm,
 };
 
 int weir_decode_take(struct weir_source *given, enum weir_coding coding,

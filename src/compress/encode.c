@@ -159,12 +159,23 @@ static void encode_explain(void *state, struct weir_error *ret)
     weir__explain_inner(((struct encode *)state)->inner, ret);
 }
 
+static int64_t encode_arm(void *state, struct weir_waker *waker)
+{
+    struct encode *encode = state;
+
+    if (waker != NULL && (encode->in != NULL || encode->op != WEIR__CODEC_RUN)) {
+        return 0; /* it only paused */
+    }
+    return weir_source_arm(encode->inner, waker);
+}
+
 static const struct weir_source_ops encode_ops = {
     .name = "encode",
     .next = encode_next,
     .cancel = encode_cancel,
     .destroy = encode_destroy,
     .explain = encode_explain,
+    .arm = encode_arm,
 };
 
 int weir_encode_take(struct weir_source *given, enum weir_coding coding,

@@ -288,6 +288,11 @@ static void sink_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t sink_arm(void *state, struct weir_waker *waker)
+{
+    return weir_sink_arm(((struct weir__compress_sink *)state)->inner, waker);
+}
+
 static const struct weir_sink_ops sink_ops = {
     .name = "compress",
     .emit = sink_emit,
@@ -297,6 +302,7 @@ static const struct weir_sink_ops sink_ops = {
     .abort = sink_abort,
     .destroy = sink_destroy,
     .explain = sink_explain,
+    .arm = sink_arm,
 };
 
 int weir__compress_sink_prepare(enum weir_coding coding, const struct weir_encode_opts *opts,

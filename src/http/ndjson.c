@@ -9,6 +9,7 @@
 #include "http/frame.h"
 #include "http/produce.h"
 #include "http/reply_fields.h"
+#include "rt/relay.h"
 
 int weir_ndjson_begin(struct weir_req *req, int status, struct weir_fields *fields,
                       struct weir_sink **ret)
@@ -23,8 +24,14 @@ int weir_ndjson_begin(struct weir_req *req, int status, struct weir_fields *fiel
     return r < 0 ? r : weir_stream_begin(req, status, all, WEIR_LENGTH_UNKNOWN, ret);
 }
 
+WEIR__RELAY_2(int, relay_ndjson_emit, weir_ndjson_emit, struct weir_sink *, struct weir_view)
+
 int weir_ndjson_emit(struct weir_sink *sink, struct weir_view record)
 {
+    if (weir__relay_here != NULL) {
+        return relay_ndjson_emit(sink, record);
+    }
+
     struct weir_chunk *frame;
     uint8_t *bytes;
     int r;

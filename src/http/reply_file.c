@@ -15,6 +15,7 @@
 #include "http/range.h"
 #include "http/request.h"
 #include "http/root.h"
+#include "rt/relay.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -260,9 +261,16 @@ static int reply_decoded(struct weir_req *req, struct weir_root *root, const cha
     return send_file(req, &file, opts);
 }
 
+WEIR__RELAY_4(int, relay_reply_file, weir_reply_file, struct weir_req *, struct weir_root *,
+              struct weir_view, const struct weir_file_opts *)
+
 int weir_reply_file(struct weir_req *req, struct weir_root *root, struct weir_view path,
                     const struct weir_file_opts *opts)
 {
+    if (weir__relay_here != NULL) {
+        return relay_reply_file(req, root, path, opts);
+    }
+
     static const struct weir_file_opts defaults;
     WEIR_CLEANUP(weir_freep) char *name = NULL;
     bool is_dir = false;

@@ -17,8 +17,15 @@
 #define LONGEST_MS INT64_C(31536000000) /* a year */
 #define LAST_ID_BYTES 1024
 
+WEIR__RELAY_2(int, relay_sse_config, weir_sse_config, struct weir_req *,
+              const struct weir_sse_opts *)
+
 int weir_sse_config(struct weir_req *req, const struct weir_sse_opts *opts)
 {
+    if (weir__relay_here != NULL) {
+        return relay_sse_config(req, opts);
+    }
+
     static const struct weir_sse_opts defaults;
 
     if (weir_req_is_begun(req)) {
@@ -49,9 +56,16 @@ static int begin_plain(struct weir_req *req, int status, struct weir_fields *fie
     return r < 0 ? r : weir_stream_begin(req, status, all, WEIR_LENGTH_UNKNOWN, ret);
 }
 
+WEIR__RELAY_4(int, relay_sse_begin, weir_sse_begin, struct weir_req *, int, struct weir_fields *,
+              struct weir_sink **)
+
 int weir_sse_begin(struct weir_req *req, int status, struct weir_fields *fields,
                    struct weir_sink **ret)
 {
+    if (weir__relay_here != NULL) {
+        return relay_sse_begin(req, status, fields, ret);
+    }
+
     struct weir__sse *sse = weir_req_is_begun(req) ? NULL : req->sse;
     struct weir_sink *sink = NULL;
     int r;

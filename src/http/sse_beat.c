@@ -182,6 +182,14 @@ static void out_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t out_arm(void *state, struct weir_waker *waker)
+{
+    struct weir__sse *sse = state;
+
+    sse->refused_us = 0; /* this wait spends the patience itself */
+    return weir_sink_arm(sse->inner, waker);
+}
+
 static const struct weir_sink_ops out_ops = {
     .name = "event stream",
     .emit = out_emit,
@@ -191,6 +199,7 @@ static const struct weir_sink_ops out_ops = {
     .abort = out_abort,
     .destroy = out_destroy,
     .explain = out_explain,
+    .arm = out_arm,
 };
 
 /* ---- life ---- */

@@ -202,6 +202,17 @@ static void shaped_explain(void *state, struct weir_error *ret)
     }
 }
 
+static int64_t shaped_arm(void *state, struct weir_waker *waker)
+{
+    struct shaped *shaped = state;
+    int64_t wait = waker != NULL ? pay(shaped, 0) : 0;
+
+    if (wait > 0) {
+        return (weir__loop_clock_us(weir__loop_current()) + (wait + 999) / 1000 + 999) / 1000;
+    }
+    return weir_sink_arm(shaped->inner, waker);
+}
+
 static const struct weir_sink_ops shaped_ops = {
     .name = "bandwidth",
     .emit = shaped_emit,
@@ -211,6 +222,7 @@ static const struct weir_sink_ops shaped_ops = {
     .abort = shaped_abort,
     .destroy = shaped_destroy,
     .explain = shaped_explain,
+    .arm = shaped_arm,
 };
 
 struct shaping {

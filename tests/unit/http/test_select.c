@@ -564,12 +564,31 @@ static int generates(struct weir_sink *out, void *arg)
     return r < 0 ? r : weir_end(out, NULL);
 }
 
+static bool keeps(void *arg, struct weir_view bytes)
+{
+    (void)arg;
+    return bytes.len > 0;
+}
+
 static int combine(struct weir_source *given, const char *how, struct weir_source **ret)
 {
-    return strcmp(how, "limit") == 0     ? weir_limit_create_take(given, 1000, ret)
-           : strcmp(how, "rechunk") == 0 ? weir_rechunk_create_take(given, 10, 0, ret)
-           : strcmp(how, "rate") == 0    ? weir_rate_create_take(given, 10, 1, ret)
-                                         : weir_timeout_create_take(given, 50, 90, ret);
+    struct weir_source *two[2] = {given, NULL};
+
+    if (strcmp(how, "chain") == 0 || strcmp(how, "merge") == 0) {
+        assert_int_equal(weir_bytes_source_create(weir_bytes("", 0), &two[1]), 0);
+        return strcmp(how, "chain") == 0 ? weir_chain_create_take(two, 2, ret)
+                                         : weir_merge_create_take(two, 2, NULL, ret);
+    }
+    return strcmp(how, "limit") == 0      ? weir_limit_create_take(given, 1000, ret)
+           : strcmp(how, "rechunk") == 0  ? weir_rechunk_create_take(given, 10, 0, ret)
+           : strcmp(how, "rate") == 0     ? weir_rate_create_take(given, 10, 1, ret)
+           : strcmp(how, "take") == 0     ? weir_take_create_take(given, 1000, ret)
+           : strcmp(how, "pace") == 0     ? weir_pace_create_take(given, 100, ret)
+           : strcmp(how, "coalesce") == 0 ? weir_coalesce_create_take(given, 100, 10, ret)
+           : strcmp(how, "lines") == 0    ? weir_lines_create_take(given, 100, ret)
+           : strcmp(how, "filter") == 0   ? weir_filter_create_take(given, keeps, NULL, ret)
+           : strcmp(how, "prefetch") == 0 ? weir_prefetch_create_take(given, 0, ret)
+                                          : weir_timeout_create_take(given, 50, 90, ret);
 }
 
 static int selects_combined(struct weir_req *req, void *how)
@@ -600,9 +619,13 @@ static void what_is_made_of_a_source_is_woken_through_it(void **state)
     static const struct {
         const char *how, *story;
     } rows[] = {
-        {"bare", "WEIR_ETIMEDOUT@20 0@30 0@30 "},    {"limit", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
-        {"rechunk", "WEIR_ETIMEDOUT@20 0@30 0@30 "}, {"timeout", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
+        {"bare", "WEIR_ETIMEDOUT@20 0@30 0@30 "},     {"limit", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
+        {"rechunk", "WEIR_ETIMEDOUT@20 0@30 0@30 "},  {"timeout", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
         {"rate", "WEIR_ETIMEDOUT@20 0@30 0@130 "}, /* the end is seen when the next byte may go */
+        {"take", "WEIR_ETIMEDOUT@20 0@30 0@30 "},     {"pace", "WEIR_ETIMEDOUT@20 0@30 0@130 "},
+        {"coalesce", "WEIR_ETIMEDOUT@20 0@30 0@30 "}, {"lines", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
+        {"filter", "WEIR_ETIMEDOUT@20 0@30 0@30 "},   {"prefetch", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
+        {"chain", "WEIR_ETIMEDOUT@20 0@30 0@30 "},    {"merge", "WEIR_ETIMEDOUT@20 0@30 0@30 "},
     };
 
     (void)state;
