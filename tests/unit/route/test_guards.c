@@ -272,31 +272,35 @@ static int leaves_it_open(struct weir_req *req, void *arg)
     return WEIR_EIO;
 }
 
-static void expect_slot_back(struct scene scene)
+static void expect_slot_back(struct scene *scene)
 {
     struct weir_middleware items[] = {{weir_mw_concurrency, slots}};
 
-    play_with(&scene, items, 1);
+    play_with(scene, items, 1);
     assert_int_not_equal(answer.outcome, WEIR_OUTCOME_COMPLETE);
-    assert_int_not_equal(scene.result.status, 503);
+    assert_int_not_equal(scene->result.status, 503);
     assert_int_equal(weir_concurrency_used(slots), 0);
 }
 
 static void a_slot_comes_back_however_it_ends(void **state)
 {
-    struct streaming plan = {1000, 1000, 10};
-    struct weir__memory_step gone = {
+    static struct streaming plan = {1000, 1000, 10};
+    static struct weir__memory_step gone = {
         .at_ms = 55, .act = WEIR__MEMORY_GONE, .reason = WEIR_REASON_RESET};
+    static struct scene scenes[] = {
+        {.handler = stream, .arg = &plan, .steps = &gone, .count = 1},
+        {.handler = stream,
+         .arg = &plan,
+         .opts = {.socket = 500, .limits = {.write_stall_ms = 50}}},
+        {.handler = leaves_it_open},
+        {.handler = stream, .arg = &plan, .opts = {.fail_begin = WEIR_ENOMEM}},
+    };
 
     (void)state;
     assert_int_equal(weir_concurrency_create(&(struct weir_concurrency_opts){.max = 1}, &slots), 0);
-    expect_slot_back((struct scene){.handler = stream, .arg = &plan, .steps = &gone, .count = 1});
-    expect_slot_back((struct scene){.handler = stream,
-                                    .arg = &plan,
-                                    .opts = {.socket = 500, .limits = {.write_stall_ms = 50}}});
-    expect_slot_back((struct scene){.handler = leaves_it_open});
-    expect_slot_back(
-        (struct scene){.handler = stream, .arg = &plan, .opts = {.fail_begin = WEIR_ENOMEM}});
+    for (size_t i = 0; i < COUNT(scenes); i++) {
+        expect_slot_back(&scenes[i]);
+    }
     weir_concurrency_destroy(slots);
 }
 
