@@ -178,7 +178,7 @@ static void expect(const char *method, const char *target, const char *const (*l
                           .lines = lines,
                           .opts = {.method = method, .target = target}};
     const char *mark = strstr(trace, "ETAG");
-    char expected[1024];
+    static char expected[1024];
 
     if (mark != NULL) {
         snprintf(expected, sizeof(expected), "%.*s%s%s", (int)(mark - trace), trace, etag_of(file),
@@ -774,5 +774,11 @@ int main(void)
         cmocka_unit_test(decoded_names),
     };
 
+    /* No openat2(): valgrind 3.19 does not know it. 77 is "skipped". */
+    if (weir_root_open("/", &root) == WEIR_EUNSUPPORTED) {
+        return 77;
+    }
+    weir_root_destroy(root);
+    root = NULL;
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
