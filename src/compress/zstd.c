@@ -141,6 +141,25 @@ static void read_head(struct decoder *decoder, const uint8_t *taken, size_t len)
     }
 }
 
+/*
+ * Whether what comes is, so far, the magic number of a frame (RFC 8878 3.1.1, 3.1.2). The library looks for those of its
+ * older formats at the begin of each piece, and reads them with a decoder and memory of their own.
+ */
+static bool is_magic(struct decoder *decoder, const uint8_t *next, size_t len)
+{
+    static const uint8_t frame[] = {FRAME_FIRST_BYTE, 0xb5, 0x2f, 0xfd};
+    static const uint8_t skippable[] = {SKIPPABLE_FIRST_BYTE, 0x2a, 0x4d, 0x18};
+    uint8_t first = decoder->head_len > 0 ? decoder->head[0] : len > 0 ? next[0] : frame[0];
+    const uint8_t *magic = first == FRAME_FIRST_BYTE ? frame : skippable;
+
+    for (size_t i = 0, at = decoder->head_len; i < len && at < sizeof(frame); i++, at++) {
+        if (at > 0 && next[i] != magic[at]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int decoder_step(struct weir__codec *codec, struct weir__codec_io *io,
                         enum weir__codec_op op)
 {
@@ -158,6 +177,9 @@ static int decoder_step(struct weir__codec *codec, struct weir__codec_io *io,
             return WEIR_EPROTO;
         }
         codec->begun = true;
+    }
+    if (!is_magic(decoder, io->in, io->in_len)) {
+        return WEIR_EPROTO;
     }
     hint = ZSTD_decompressStream(decoder->context, &out, &in);
     if (ZSTD_isError(hint)) {
@@ -178,5 +200,14 @@ static int decoder_step(struct weir__codec *codec, struct weir__codec_io *io,
                                                                  : WEIR__CODEC_DONE;
 }
 
+static void decoder_close(struct weir__codec *codec)
+{
+    struct decoder *decoder = codec->state;
+
+    if (decoder != NULL) {
+        ZSTD_freeDCtx(decoder->context);
+    }
+}
+
 const struct weir__codec_ops weir__zstd_decoder = {
-    .name = "unzstd", .open = decoder_open, .step = decoder_step};
+    .name = "unzstd", .open = decoder_open, .step = decoder_step, .close = decoder_close};
