@@ -433,7 +433,7 @@ static int receive_much(int from, int to, uint64_t len)
 /* When it grows is the kernel's to say: it is given several chances. */
 static bool grows_beyond(int from, int to, int size)
 {
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 20; i++) {
         if (receive_much(from, to, 16 << 20) > size) {
             return true;
         }
