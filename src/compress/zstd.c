@@ -181,6 +181,10 @@ static int decoder_step(struct weir__codec *codec, struct weir__codec_io *io,
     if (!is_magic(decoder, io->in, io->in_len)) {
         return WEIR_EPROTO;
     }
+    if (!decoder->head_known && in.size > 1) {
+        in.size =
+            1; /* a frame that lies whole before the library is read by other, stricter code than one in pieces */
+    }
     hint = ZSTD_decompressStream(decoder->context, &out, &in);
     if (ZSTD_isError(hint)) {
         return ZSTD_getErrorCode(hint) == ZSTD_error_memory_allocation ? WEIR_ENOMEM : WEIR_EPROTO;

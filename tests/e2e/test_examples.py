@@ -132,6 +132,40 @@ def test_chat_relays_and_stops():
         assert harness.fetch(program.port, "POST", "/", body=b"x" * 20000).status == 413
 
 
+def test_pubsub_delivers_and_resumes():
+    def post(port, text):
+        return harness.fetch(port, "POST", "/events", body=text)
+
+    def listen(port, *fields):
+        client = harness.Client(port)
+        client.request("GET", "/events", *fields)
+        assert client.read_head().get("content-type") == "text/event-stream"
+        return client
+
+    def expect(client, text):
+        response = client.read_more(lambda seen: len(seen.body) >= len(text))
+        assert bytes(response.body) == text
+
+    with started("pubsub") as program:
+        with listen(program.port) as first, listen(program.port) as second:
+            assert bytes(post(program.port, b"good morning").body) == b"1\n"
+            assert bytes(post(program.port, b"two\nlines").body) == b"2\n"
+            both = b"id: 1\ndata: good morning\n\nid: 2\ndata: two\ndata: lines\n\n"
+            expect(first, both)
+            expect(second, both)
+        with listen(program.port, "Last-Event-ID: 1") as again:
+            expect(again, b"id: 2\ndata: two\ndata: lines\n\n")
+            post(program.port, b"three")
+            expect(again, b"id: 2\ndata: two\ndata: lines\n\nid: 3\ndata: three\n\n")
+        for _ in range(1010):
+            post(program.port, b"x")
+        with listen(program.port, "Last-Event-ID: 3") as late:
+            expect(late, b"event: lagged\nid: 13\ndata: 10\n\nid: 14\ndata: x\n\n" + b"".join(
+                b"id: %d\ndata: x\n\n" % number for number in range(15, 1014)))
+        assert post(program.port, b"x" * 20000).status == 413
+        assert harness.fetch(program.port, "PUT", "/events").get("allow") == "GET, HEAD, OPTIONS, POST"
+
+
 def test_slow_source_ends_and_fails():
     with started("slow_source") as program:
         response = harness.fetch(program.port, "GET", "/?lines=3&interval_ms=5")

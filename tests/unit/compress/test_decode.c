@@ -288,6 +288,36 @@ static void garbage(void **state)
     }
 }
 
+/* A frame that lies whole before libzstd is read by other code than one in pieces, which judges an empty block otherwise. */
+static void the_cut_changes_no_verdict(void **state)
+{
+    static const uint8_t empty_block[] = {0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 5, 0, 0};
+    uint8_t *plain = text(60);
+    size_t len;
+    uint8_t *coded = reference_encode(WEIR_CODING_ZSTD, plain, 60, &len);
+
+    (void)state;
+    for (size_t at = 0; at <= len; at++) {
+        const uint8_t *bytes = at < len ? coded : empty_block;
+        struct decoding whole = {.coding = WEIR_CODING_ZSTD,
+                                 .bytes = bytes,
+                                 .len = at < len ? len : sizeof(empty_block)};
+
+        for (unsigned bit = 0; bit < 8; bit++) {
+            struct decoding pieces = whole;
+
+            coded[at % len] ^= (uint8_t)(1u << bit);
+            pieces.piece = 1;
+            decode(&whole);
+            decode(&pieces);
+            assert_int_equal(whole.result, pieces.result);
+            coded[at % len] ^= (uint8_t)(1u << bit);
+        }
+    }
+    free(coded);
+    free(plain);
+}
+
 /* A wrong byte is found, wherever there is a checksum. */
 static void each_byte_damaged(void **state)
 {
@@ -567,6 +597,7 @@ int main(void)
         cmocka_unit_test(v16_truncated_at_every_byte),
         cmocka_unit_test(bytes_behind_the_end),
         cmocka_unit_test(garbage),
+        cmocka_unit_test(the_cut_changes_no_verdict),
         cmocka_unit_test(each_byte_damaged),
         cmocka_unit_test(windows_and_formats_beyond_the_bounds),
         cmocka_unit_test(bombs),
