@@ -12,6 +12,7 @@
 
 static struct weir__budget process;
 static pthread_once_t process_once = PTHREAD_ONCE_INIT;
+static atomic_bool process_ready; /* spares the many their pthread_once() */
 
 /* A number from a one-line file; 0 when there is none ("max"). */
 static uint64_t number_in(const char *path)
@@ -40,11 +41,14 @@ static void process_init(void)
         memory = group;
     }
     atomic_store(&process.limit, (size_t)(memory / 4));
+    atomic_store_explicit(&process_ready, true, memory_order_release);
 }
 
 struct weir__budget *weir__budget_process(void)
 {
-    pthread_once(&process_once, process_init);
+    if (!atomic_load_explicit(&process_ready, memory_order_acquire)) {
+        pthread_once(&process_once, process_init);
+    }
     return &process;
 }
 

@@ -226,6 +226,8 @@ static int pool_take(void *arg, const struct weir__carrier_want *want, struct we
     r = conn != NULL ? 0 : dial(client, origin, &conn, ret_reused, error);
     if (r == 0) {
         weir__h1_wire_next(&conn->wire, &client->limits);
+        weir__stall_begin(&conn->wire.stream.clock, WEIR__STALL_WAIT_SOURCE,
+                          weir__loop_clock_us(conn->wire.tcp.loop));
         *ret = &conn->wire.stream;
     }
     return r;

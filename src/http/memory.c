@@ -417,15 +417,18 @@ int weir__memory_create(struct weir__loop *loop, const struct weir__memory_opts 
 {
     struct weir__memory *memory = weir_alloc0(sizeof(*memory));
     uint8_t *kept = opts->keep > 0 ? weir_alloc(opts->keep) : NULL;
+    struct weir__memory_record *record = opts->untraced ? NULL : weir_alloc0(sizeof(*record));
 
-    if (memory == NULL || (opts->keep > 0 && kept == NULL)) {
+    if (memory == NULL || (opts->keep > 0 && kept == NULL) || (!opts->untraced && record == NULL)) {
         weir_free(memory);
         weir_free(kept);
+        weir_free(record);
         weir_fields_destroy(opts->fields);
         return WEIR_ENOMEM;
     }
     memory->opts = *opts;
     memory->kept = kept;
+    memory->record = record;
     memory->lent[0] = memory->lent[1] = -1;
     memory->result.pattern = true;
     memory->in_length = WEIR_LENGTH_UNKNOWN;
@@ -469,6 +472,7 @@ void weir__memory_destroy(struct weir__memory *memory)
     weir_fields_destroy(memory->opts.fields);
     weir_free(memory->steps);
     weir_free(memory->kept);
+    weir_free(memory->record);
     weir_free(memory);
 }
 

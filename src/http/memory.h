@@ -75,6 +75,8 @@ struct weir__memory_opts {
         fail_write_at; /* write() fails with WEIR_ERESET when so many bytes have gone; 0: never */
     int fail_begin;    /* begin() fails with that */
     struct weir__limits limits;
+    bool
+        untraced; /* nothing is written down, for very many at once: weir__memory_trace() is empty */
     const struct weir__memory_tap *tap; /* NULL: nobody */
     void *tap_arg;
     size_t

@@ -22,11 +22,17 @@ static struct weir__memory *memory_of(struct weir__stream *stream)
 
 static void append(struct weir__memory *memory, const char *format, va_list args)
 {
-    size_t room = sizeof(memory->trace) - memory->trace_len;
-    int len = vsnprintf(memory->trace + memory->trace_len, room, format, args);
+    struct weir__memory_record *record = memory->record;
+    size_t room;
+    int len;
 
+    if (record == NULL) {
+        return;
+    }
+    room = sizeof(record->trace) - record->len;
+    len = vsnprintf(record->trace + record->len, room, format, args);
     if (len > 0) {
-        memory->trace_len += (size_t)len < room ? (size_t)len : room - 1;
+        record->len += (size_t)len < room ? (size_t)len : room - 1;
     }
 }
 
@@ -74,7 +80,7 @@ void weir__memory_note(struct weir__memory *memory, const char *format, ...)
 const char *weir__memory_trace(struct weir__memory *memory)
 {
     settle_body_line(memory);
-    return memory->trace;
+    return memory->record != NULL ? memory->record->trace : "";
 }
 
 static void print_fields(char *text, size_t size, struct weir_fields *fields)
@@ -197,7 +203,9 @@ static void take(struct weir__memory *memory)
         memory->result.ended = true;
         memory->result.ends++;
         weir__memory_note(memory, "end\n");
-        append_line(memory, "%s", memory->end_lines);
+        if (memory->record != NULL) {
+            append_line(memory, "%s", memory->record->end_lines);
+        }
     }
 }
 
@@ -425,7 +433,9 @@ int weir__memory_end(struct weir__stream *stream, struct weir_fields *trailers)
     if (memory->opts.tap != NULL) {
         memory->opts.tap->end(memory->opts.tap_arg, trailers);
     }
-    print_fields(memory->end_lines, sizeof(memory->end_lines), trailers);
+    if (memory->record != NULL) {
+        print_fields(memory->record->end_lines, sizeof(memory->record->end_lines), trailers);
+    }
     return 0;
 }
 

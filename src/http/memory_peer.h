@@ -17,6 +17,13 @@ struct weir__memory_queued {
     size_t offset;
 };
 
+/* What is written down of it. */
+struct weir__memory_record {
+    size_t len;
+    char trace[WEIR__MEMORY_TRACE];
+    char end_lines[WEIR__MEMORY_LINES]; /* the trailers, until the end has reached the peer */
+};
+
 struct weir__memory {
     struct weir__stream stream; /* first: the operations get this */
     struct weir__memory_opts opts;
@@ -45,12 +52,10 @@ struct weir__memory {
     uint64_t queued, windows[WINDOWS];
     size_t taken_now; /* in this turn */
     bool end_queued;
-    char end_lines[WEIR__MEMORY_LINES];
 
     uint64_t body_line; /* taken at body_line_us, not yet in the trace */
     int64_t body_line_us;
-    size_t trace_len;
-    char trace[WEIR__MEMORY_TRACE];
+    struct weir__memory_record *record; /* NULL with opts.untraced */
 };
 
 /* memory_out.c */

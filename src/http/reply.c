@@ -112,6 +112,9 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
         return r;
     }
     if (first != NULL) {
+        /* Until its end it is nobody else that the reply waits for. */
+        weir__stall_enter(&req->stream->clock, WEIR__STALL_MOVING,
+                          weir__loop_clock_us(req->stream->loop));
         r = weir_emit_take(sink, first, -1);
         if (r == 0) {
             r = weir_emit_bytes(sink, weir_bytes(body.data + first_len, body.len - first_len), -1);

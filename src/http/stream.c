@@ -276,8 +276,6 @@ void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops
     };
     weir__source_init(&stream->body, &weir__stream_body_ops, stream);
     weir__sink_init(&stream->out, &weir__stream_out_ops, stream);
-    weir__stall_begin(&stream->clock, WEIR__STALL_WAIT_SOURCE,
-                      weir__loop_clock_us(loop)); /* whoever waits for a message begins it anew */
 }
 
 void weir__stream_finish(struct weir__stream *stream)

@@ -142,6 +142,7 @@ struct weir__stream {
         struct weir__stream *stream); /* 100-continue, if no head has been begun; NULL: nothing */
 };
 
+/* Its clock does not run yet: it begins with a request's arrival, or when an exchange is opened. */
 void weir__stream_init(struct weir__stream *stream, const struct weir__proto_ops *ops,
                        struct weir__loop *loop, const struct weir__limits *limits);
 /* Frees what it holds; nobody may wait in it. */

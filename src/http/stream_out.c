@@ -12,6 +12,9 @@
 
 static void mark(struct weir__stream *stream, enum weir__stall_state state)
 {
+    if (stream->clock.state == state) {
+        return; /* a look at the time is a good part of what a small reply costs */
+    }
     weir__stall_enter(&stream->clock, state, weir__loop_clock_us(stream->loop));
 }
 
