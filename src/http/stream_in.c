@@ -15,6 +15,13 @@ static int64_t gap_of(const struct weir__stream *stream)
                                                               : limits->read_gap_ms;
 }
 
+/* Whether the fiber is cancelled and not because the peer has left: a deadline has passed. After a leave what has arrived is
+ * still read, and the cancel stays for the next wait. */
+static bool is_called_off(struct weir__stream *stream)
+{
+    return stream->gone == WEIR_REASON_NONE && weir__wait_is_cancelled();
+}
+
 /* One wait for the incoming body. */
 static int wait_body(struct weir__stream *stream, int64_t deadline)
 {
@@ -31,8 +38,14 @@ static int wait_body(struct weir__stream *stream, int64_t deadline)
         stream->in_broken = (uint8_t)reason;
         return WEIR_ESTALLED;
     }
+    if (is_called_off(stream)) {
+        return weir__wait(0);
+    }
     r = weir__stream_wait_for_peer(stream, &stream->reader, &stream->in_patience, stream->in_bytes,
                                    deadline, gap_ms, &reason);
+    if (is_called_off(stream)) {
+        return weir__wait(0);
+    }
     if (r == WEIR_ESTALLED) {
         stream->in_broken = (uint8_t)reason;
     }
@@ -53,6 +66,9 @@ static int wait_released(struct weir__stream *stream, int64_t deadline)
 
     if (deadline == 0) {
         return WEIR_EAGAIN;
+    }
+    if (is_called_off(stream)) {
+        return weir__wait(0);
     }
     r = weir__stream_wait_read(stream, deadline, stream->limits->read_gap_ms);
     if (r == WEIR_ESTALLED) {
@@ -122,7 +138,7 @@ static int wait_paced(struct weir__stream *stream, int64_t deadline, size_t *ret
         if (deadline == 0) {
             return WEIR_EAGAIN;
         }
-        if (weir__wait_is_cancelled()) {
+        if (is_called_off(stream)) {
             return weir__wait(0);
         }
         if (stream->loop->now_us >= deadline_us) {
