@@ -281,6 +281,7 @@ struct program {
         int64_t since_us;
     } rates[DEPTH];
     unsigned rate_count;
+    uint64_t total_ms; /* the shortest of the timeouts' */
     bool has_timeout, has_progress, cancelled;
     uint64_t every_bytes;
     int64_t cancel_at_ms;
@@ -329,6 +330,10 @@ static void wrap(struct program *program)
     struct weir_source *inner = program->source;
     uint64_t amount = 1 + dice(program, dice(program, 2) ? 1000 : 500000);
 
+    if (dice(program, 4) == 0 && program->there > 1) {
+        amount = program->there + dice(program, 3) -
+                 1; /* as much as there is, a byte less, a byte more */
+    }
     switch (dice(program, 5)) {
     case 0:
         /* What a take inside leaves is all that a limit sees. */
@@ -343,8 +348,10 @@ static void wrap(struct program *program)
         break;
     case 2:
         program->has_timeout = true;
-        assert_int_equal(weir_timeout_create_take(inner, 1 + dice(program, 500),
-                                                  dice(program, 3000), &program->source),
+        amount = dice(program, 2) ? 1 + dice(program, 2000) : 0;
+        program->total_ms = amount > 0 && amount < program->total_ms ? amount : program->total_ms;
+        assert_int_equal(weir_timeout_create_take(inner, 1 + dice(program, 500), (int64_t)amount,
+                                                  &program->source),
                          0);
         break;
     case 3:
@@ -374,6 +381,9 @@ static void took(void *arg, uint64_t got)
         assert_true(got <= program->rates[i].burst +
                                program->rates[i].per_s * (uint64_t)spent_us / 1000000);
     }
+    /* Nothing is lent after that; what is may take as long as the sink is slow. */
+    assert_true(program->total_ms == UINT64_MAX ||
+                program->world.loop->now_us <= 1000000 + (int64_t)(program->total_ms + 400) * 1000);
     assert_true(got <= program->limit && got <= program->take && got <= program->there);
 }
 
@@ -473,7 +483,8 @@ static void run_program(void *arg)
 
 static void one_program(uint64_t seed)
 {
-    struct program program = {.dice = seed * 7919, .limit = UINT64_MAX, .take = UINT64_MAX};
+    struct program program = {
+        .dice = seed * 7919, .limit = UINT64_MAX, .take = UINT64_MAX, .total_ms = UINT64_MAX};
     struct file_taker *taker = &program.taker;
 
     taker->taker.dice = &program.dice;
