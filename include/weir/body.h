@@ -61,8 +61,9 @@ WEIR_API WEIR_NODISCARD int weir_discard(struct weir_source *source, uint64_t ma
  *       destroyed before its end, the body is left alone, so that the client can still read the answer (WEIR_ELIMIT: 413);
  *       weir_cancel() cancels the body, too.
  *
- * Returns 0, WEIR_EUNSUPPORTED (a coding that is not known: 415 is what to reply), WEIR_ELIMIT (more than two codings in a
- * line, or than two lines), WEIR_ENOMEM, WEIR_EBUDGET. Context: fiber.  Since: 0.1.
+ * Returns 0, WEIR_EUNSUPPORTED (a coding that is not known; a handler that returns the code replies with 415 and an
+ * Accept-Encoding of what is known), WEIR_ELIMIT (more than two codings in a line, or than two lines), WEIR_ENOMEM,
+ * WEIR_EBUDGET. Context: fiber.  Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_req_decoded_body(struct weir_req *req,
                                                   const struct weir_decode_opts *opts,

@@ -32,7 +32,7 @@ struct weir_form_field {
  *
  * Returns 0, or
  *   WEIR_EUNSUPPORTED   the request's Content-Type is another one, or none, or its Content-Encoding is not
- *                       known (415 is what to reply); nothing was read;
+ *                       known (returned by the handler: 415); nothing was read;
  *   WEIR_EPROTO         malformed: a percent sign without two hex digits, a control byte; or two Content-Types (400);
  *   WEIR_ELIMIT         more bytes or fields than allowed (413);
  *   anything that weir_read_all() fails with.

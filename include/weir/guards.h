@@ -110,9 +110,9 @@ WEIR_API int weir_mw_rate_limit(struct weir_req *req, const struct weir_chain *n
 struct weir_bandwidth;
 
 struct weir_bandwidth_opts {
-    uint64_t stream_bytes_per_s; /* of each reply's body; 0: no limit */
+    uint64_t stream_bytes_per_s; /* of each body; 0: no limit */
     uint64_t
-        key_bytes_per_s; /* of all replies to one key together; 0: no limit. One of the two is required. */
+        key_bytes_per_s; /* of all bodies of one key together; 0: no limit. One of the two is required. */
     uint64_t burst_bytes;   /* may go at once after a rest, of both [a tenth of a second's worth] */
     weir_limit_key_fn *key; /* [weir_limit_key_address] */
     void *key_arg;
@@ -132,6 +132,18 @@ WEIR_API void weir_bandwidth_destroy(struct weir_bandwidth *bandwidth);
  * weir_bandwidth. Context: fiber, suspends.  Since: 0.1.
  */
 WEIR_API int weir_mw_bandwidth(struct weir_req *req, const struct weir_chain *next, void *arg);
+
+/**
+ * Slows the request's body down to the rate: who reads it waits, and so does the client once the buffers between are full,
+ * for nothing is read ahead. In any span of t seconds the handler gets at most burst + t times the rate, and for each stream
+ * a hundredth of a second's worth besides; streams of a key take turns by that much. The waiting counts as shaped, and
+ * not for the clocks of the client's silence (the body's idle times, weir_deadlines_opts.body_gap_ms); deadlines of the
+ * handler's and head_ms, total_ms do run. What the server drains of a body after the handler is not slowed down. The object
+ * may be that of weir_mw_bandwidth(): then a key's rate is one of both directions together. `arg`: struct weir_bandwidth.
+ * Context: fiber, suspends.  Since: 0.1.
+ */
+WEIR_API int weir_mw_upload_bandwidth(struct weir_req *req, const struct weir_chain *next,
+                                      void *arg);
 
 /* ---- who ---- */
 

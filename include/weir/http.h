@@ -20,7 +20,8 @@ struct weir_req;
  * Answers one request. `req` is valid until it returns.
  *
  * Returns 0, or a negative code: before the head was begun the client gets the status that belongs to the code
- * (weir_err_status()); after it the stream is aborted.
+ * (weir_err_status(); a WEIR_EUNSUPPORTED of a call that was to read the request's body by its Content-Type or
+ * Content-Encoding is 415, the latter with an Accept-Encoding that names what would do); after it the stream is aborted.
  */
 typedef int(weir_handler_fn)(struct weir_req *req, void *arg);
 

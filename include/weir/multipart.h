@@ -47,7 +47,7 @@ WEIR_API WEIR_NODISCARD int weir_multipart_open(struct weir_source *source,
                                                 struct weir_multipart **ret);
 
 /** The same of a request's body and its Content-Type field, of which there must be one: none is WEIR_EUNSUPPORTED, two are
- * WEIR_EPROTO. A Content-Encoding is undone as by weir_req_decoded_body(), with its failures, by a ratio of at most 100. To be
+ * WEIR_EPROTO. A handler that returns WEIR_EUNSUPPORTED replies with 415. A Content-Encoding is undone as by weir_req_decoded_body(), with its failures, by a ratio of at most 100. To be
  * destroyed before the handler returns. Context: fiber.  Since: 0.1. */
 WEIR_API WEIR_NODISCARD int weir_req_multipart(struct weir_req *req,
                                                const struct weir_multipart_limits *limits,

@@ -5,11 +5,13 @@
 #include <weir/channel.h>
 #include <weir/http.h>
 #include <weir/mailbox.h>
+#include <weir/topic.h>
 
 WEIR_BEGIN_DECLS
 
 /*
- * Waiting for the first of several things: a message, an item, a chunk, room, a time, the client's leave. A select only
+ * Waiting for the first of several things: a message, an item, a chunk, room, a time, the client's leave, news of a
+ * topic. A select only
  * waits: it takes nothing and sends nothing, so whatever it was that did not come first is as it was. The call that
  * follows takes what came.
  */
@@ -23,6 +25,7 @@ enum weir_case_kind {
     WEIR_CASE_SINK,     /* weir_wait_writable() would: room, or a failure */
     WEIR_CASE_TIME,     /* the time has come */
     WEIR_CASE_GONE,     /* the client has left */
+    WEIR_CASE_TOPIC, /* weir_topic_next() would: an item, news of missed ones, the end, or a failure */
 };
 
 /* A thing to wait for; only the fields of its kind are looked at. What they point at is borrowed for the call. */
@@ -35,6 +38,7 @@ struct weir_case {
     struct weir_source *source;   /* SOURCE */
     struct weir_sink *sink;       /* SINK */
     struct weir_req *req; /* GONE: the request of the calling fiber, or of a scope it is in */
+    struct weir_subscription *subscription; /* TOPIC: one of the calling fiber's loop */
 };
 
 #define WEIR_SELECT_MAX 32 /* cases of one call */
@@ -46,8 +50,8 @@ struct weir_case {
  * What has come holds for the calling fiber until it waits for something else: a receive or a send on a channel does not
  * queue behind others then, a message and a chunk are still there. To see whether a source has something a chunk of it is
  * pulled and kept, for the next weir_next() on it: so of each source that was selected on at most one chunk, 64 KiB, is
- * read and not yet delivered. While the call waits its sources and sinks are in use: other calls on them answer
- * WEIR_EBUSY, a cancel or an abort reaches them. The clocks of the peers run as in a read or an emit: a peer that is
+ * read and not yet delivered. While the call waits its sources, sinks and subscriptions are in use: other calls on
+ * them answer WEIR_EBUSY, a cancel or an abort reaches a source or a sink. The clocks of the peers run as in a read or an emit: a peer that is
  * silent for too long fails its stream, which is then what has come.
  *
  * With a case WEIR_CASE_GONE the client's leave is that case and not WEIR_ECANCELED; it counts as the answer to the
@@ -61,7 +65,7 @@ struct weir_case {
  *   WEIR_EAGAIN       (deadline 0) none has come;
  *   WEIR_ETIMEDOUT    none until the deadline;
  *   WEIR_ECANCELED    the client is gone, or the scope was cancelled;
- *   WEIR_EBUSY        a source or a sink is in another call;
+ *   WEIR_EBUSY        a source, a sink or a subscription is in another call;
  *   WEIR_EUNSUPPORTED a source or a sink of the program's own has nothing yet and no operation `arm`;
  *   WEIR_EINVAL       no case, too many, or one without its object;
  *   WEIR_ENOMEM.

@@ -142,7 +142,7 @@ struct weir_topic_item {
 };
 
 /**
- * Takes the subscriber's next item, waiting while there is none. Items come in the order of their ids, and no id is
+ * Takes the subscriber's next item, waiting while there is none (weir_select() waits for this and other things). Items come in the order of their ids, and no id is
  * left out but those that a `missed` item counts.
  *
  * deadline  absolute, monotonic ms; 0 = don't wait, -1 = none.
@@ -150,7 +150,7 @@ struct weir_topic_item {
  *
  * Returns 1 with an item, 0 when the topic was closed and all has been delivered, or
  *   WEIR_EAGAIN (deadline 0), WEIR_ETIMEDOUT   nothing yet; the subscription is as it was;
- *   WEIR_EBUSY      another fiber waits in this call; it is as it was;
+ *   WEIR_EBUSY      another fiber waits in this call, or in a select on it; it is as it was;
  *   WEIR_ECANCELED  the fiber's scope was cancelled; nothing was taken;
  *   WEIR_ELAGGED    WEIR_TOPIC_DISCONNECT, and the next item has left the ring: final;
  *   the error given to weir_topic_close(), WEIR_ECLOSED when the last handle was dropped without it: final.

@@ -5,6 +5,7 @@
  */
 #include "body/decoded.h"
 
+#include "http/request.h"
 #include "stream/stream.h"
 #include "stream/wait.h"
 
@@ -78,6 +79,7 @@ int weir_req_decoded_body(struct weir_req *req, const struct weir_decode_opts *o
     if (r == 0 && lines == 0) {
         r = weir_decode_take(source, WEIR_CODING_IDENTITY, opts, &source);
     }
+    req->unread = r == WEIR_EUNSUPPORTED ? WEIR__UNREAD_CODING : WEIR__UNREAD_NOT;
     if (r == 0) {
         *ret = source;
     }

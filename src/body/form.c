@@ -7,6 +7,7 @@
 #include "body/charged.h"
 #include "body/decoded.h"
 #include "body/params.h"
+#include "http/request.h"
 
 #define FORM_MAGIC 0x666f726du
 
@@ -152,6 +153,7 @@ int weir_form_read(struct weir_req *req, const struct weir_form_limits *limits, 
                                           weir_str("application/x-www-form-urlencoded"))) {
         r = WEIR_EUNSUPPORTED;
     }
+    req->unread = r == WEIR_EUNSUPPORTED ? WEIR__UNREAD_TYPE : WEIR__UNREAD_NOT;
     if (r == 0) {
         r = weir__req_plain_body(req, &body, &decoded);
     }

@@ -13,6 +13,7 @@
 #include "body/decoded.h"
 #include "body/params.h"
 #include "bytes/chunk.h"
+#include "http/request.h"
 #include "rt/relay.h"
 #include "stream/wait.h"
 
@@ -562,13 +563,16 @@ int weir_req_multipart(struct weir_req *req, const struct weir_multipart_limits 
     struct weir_source *body;
     struct weir_view type;
     int r = weir__req_content_type(req, &type);
+    uint8_t unread = WEIR__UNREAD_TYPE;
 
     if (r == 0) {
         r = weir__req_plain_body(req, &body, &decoded);
+        unread = r < 0 ? req->unread : unread;
     }
     if (r == 0) {
         r = weir_multipart_open(body, type, limits, ret);
     }
+    req->unread = r == WEIR_EUNSUPPORTED ? unread : WEIR__UNREAD_NOT;
     if (r == 0) {
         (*ret)->own_source = weir_take(decoded);
     }

@@ -22,22 +22,47 @@ typedef void(callback_fn)(void *arg);
 
 static _Atomic uint64_t last_id;
 
-/* For want of room: a client may well try again (RFC 9110 10.2.3). */
-static int reply_busy(struct weir_req *req, const char *why)
+/* A status with a line of text, and with a field if there is memory for one: else there may be enough for a status. */
+static int reply_with(struct weir_req *req, int status, const char *name, const char *value,
+                      const char *text)
 {
     struct weir_fields *fields = NULL;
     char line[128];
-    int len = snprintf(line, sizeof(line), "%s\n", why);
+    int len = snprintf(line, sizeof(line), "%s\n", text);
     int r = weir_fields_create(&fields);
 
     if (r == 0) {
-        r = weir_fields_add_borrowed(fields, weir_str("Retry-After"), weir_str("1"));
+        r = weir_fields_add_borrowed(fields, weir_str(name), weir_str(value));
     }
-    /* Without memory for a field there may be enough for a status. */
-    r = weir_reply_bytes(req, 503, r == 0 ? fields : NULL, "text/plain; charset=utf-8",
+    r = weir_reply_bytes(req, status, r == 0 ? fields : NULL, "text/plain; charset=utf-8",
                          weir_bytes(line, (size_t)len));
     weir_fields_destroy(fields);
     return r;
+}
+
+/* What the client is told of a handler that failed, or that made no reply. */
+static int reply_failure(struct weir_req *req, int r)
+{
+    int status = r < 0 ? weir_err_status(r) : 500;
+    const char *text = r < 0 ? weir_strerror(r) : "no reply was made";
+
+    if (r == WEIR_ECANCELED && req->cancel_status != 0) {
+        status = req->cancel_status;
+        text = weir_strerror(WEIR_ETIMEDOUT);
+    }
+    if (r == WEIR_EUNSUPPORTED && req->unread == WEIR__UNREAD_CODING) {
+        /* RFC 9110 15.5.16, 12.5.3: with what would do */
+        return reply_with(req, 415, "Accept-Encoding", "zstd, br, gzip, deflate",
+                          "this Content-Encoding is not supported");
+    }
+    if (r == WEIR_EUNSUPPORTED && req->unread == WEIR__UNREAD_TYPE) {
+        return weir_reply_text(req, 415, "this Content-Type is not supported\n");
+    }
+    if (status == 503) {
+        /* For want of room: a client may well try again (RFC 9110 10.2.3). */
+        return reply_with(req, 503, "Retry-After", "1", text);
+    }
+    return weir_reply_text(req, status, "%s\n", text);
 }
 
 void weir__req_conclude(struct weir_req *req, int r, bool last)
@@ -46,15 +71,7 @@ void weir__req_conclude(struct weir_req *req, int r, bool last)
 
     req->kept = false;
     if (!stream->begun && stream->gone == WEIR_REASON_NONE) {
-        int status = r < 0 ? weir_err_status(r) : 500;
-        const char *text = r < 0 ? weir_strerror(r) : "no reply was made";
-
-        if (r == WEIR_ECANCELED && req->cancel_status != 0) {
-            status = req->cancel_status;
-            text = weir_strerror(WEIR_ETIMEDOUT);
-        }
-        WEIR_IGNORE(status == 503 ? reply_busy(req, text)
-                                  : weir_reply_text(req, status, "%s\n", text));
+        WEIR_IGNORE(reply_failure(req, r));
     }
     /* Every reply is over by an end or an abort, also one for which there was no memory to begin it. */
     if ((last || stream->begun) && stream->out.final != 0 && !stream->out.aborted) {

@@ -51,6 +51,14 @@ struct weir_req {
     int status;        /* sent; 0: none yet */
     int cancel_status; /* what a cancelled handler means, if a deadline did it; 0: what its code does */
     bool kept;         /* a filter keeps the head back: begun for the handler, not for the wire */
+    uint8_t unread; /* enum weir__unread */
+};
+
+/* Which of the request's fields made its body one that cannot be read: what the handler's WEIR_EUNSUPPORTED then means. */
+enum weir__unread {
+    WEIR__UNREAD_NOT = 0,
+    WEIR__UNREAD_TYPE,   /* Content-Type */
+    WEIR__UNREAD_CODING, /* Content-Encoding */
 };
 
 /* Copies the request to the page of a new fiber and starts its handler there; `given` is of no more use, but for its

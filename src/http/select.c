@@ -12,10 +12,12 @@
 #include "rt/channel.h"
 #include "rt/mailbox.h"
 #include "rt/relay.h"
+#include "topic/topic.h"
 
 struct selection {
     const struct weir_case *cases;
     size_t count;
+    bool last; /* look: no wait follows */
     struct weir_waker waker;
     struct weir__channel_waiter lines[WEIR_SELECT_MAX];
 };
@@ -37,6 +39,8 @@ static bool is_valid(const struct weir_case *one)
         return one->sink != NULL;
     case WEIR_CASE_GONE:
         return one->req != NULL;
+    case WEIR_CASE_TOPIC:
+        return one->subscription != NULL;
     }
     return false;
 }
@@ -62,6 +66,8 @@ static int look_at(struct selection *selection, size_t i)
         return weir_now() >= one->at;
     case WEIR_CASE_GONE:
         return weir_req_gone(one->req, NULL);
+    case WEIR_CASE_TOPIC:
+        return weir__subscription_poll(one->subscription, selection->last);
     case WEIR_CASE_NONE:
         break;
     }
@@ -107,6 +113,13 @@ static int64_t arm_one(const struct weir_case *one, struct weir_waker *waker)
         return weir_sink_arm(one->sink, waker);
     case WEIR_CASE_TIME:
         return one->at > 0 ? one->at : 0;
+    case WEIR_CASE_TOPIC:
+        if (waker != NULL) {
+            weir__subscription_arm(one->subscription, waker->fiber);
+        } else {
+            weir__subscription_disarm(one->subscription, weir__fiber_current());
+        }
+        return -1;
     default:
         return -1;
     }
@@ -196,9 +209,11 @@ static int select_among(struct selection *selection, int64_t deadline, size_t *r
         return waited == WEIR_ECANCELED ? answer_cancel(selection, ret) : waited;
     }
     for (;;) {
-        int r = look(selection, ret);
+        int r;
 
-        if (r != 0 || waited < 0 || deadline == 0) {
+        selection->last = deadline == 0 || waited < 0;
+        r = look(selection, ret);
+        if (r != 0 || selection->last) {
             return r != 0 ? r : waited < 0 ? waited : WEIR_EAGAIN;
         }
         if (!in_lines) {

@@ -110,11 +110,25 @@ struct weir__patience {
     int64_t span_us;     /* min_rate: waited in it */
 };
 
+/*
+ * A bound on how fast the incoming body is read. A piece is paid for, and when the payment's time has come so many bytes may
+ * be read. Nobody keeps a pointer to one over a wait, so it may go at any time.
+ */
+struct weir__body_pace {
+    struct weir__body_pace *outer;
+    int64_t (*pay)(struct weir__body_pace *pace,
+                   size_t bytes); /* returns ns until they may be read */
+    size_t piece;                 /* what is paid for at once */
+    size_t paid;                  /* and not read yet */
+    int64_t due_us;               /* from when on that may be */
+};
+
 struct weir__stream {
     const struct weir__proto_ops *ops;
     struct weir__loop *loop;
     const struct weir__limits *limits;
-    struct weir__account *account; /* of the incoming body's chunks; NULL: the wire has its own */
+    struct weir__body_pace *in_pace; /* the innermost; NULL: none */
+    struct weir__account *account;   /* of the incoming body's chunks; NULL: the wire has its own */
     struct weir__fiber *reader, *writer; /* waiting in body / out */
     struct weir_source body;
     struct weir_sink out;

@@ -15,6 +15,13 @@ static int64_t gap_of(const struct weir__stream *stream)
                                                               : limits->read_gap_ms;
 }
 
+/* Whether the fiber is cancelled and not because the peer has left: a deadline has passed. After a leave what has arrived is
+ * still read, and the cancel stays for the next wait. */
+static bool is_called_off(struct weir__stream *stream)
+{
+    return stream->gone == WEIR_REASON_NONE && weir__wait_is_cancelled();
+}
+
 /* One wait for the incoming body. */
 static int wait_body(struct weir__stream *stream, int64_t deadline)
 {
@@ -31,8 +38,14 @@ static int wait_body(struct weir__stream *stream, int64_t deadline)
         stream->in_broken = (uint8_t)reason;
         return WEIR_ESTALLED;
     }
+    if (is_called_off(stream)) {
+        return weir__wait(0);
+    }
     r = weir__stream_wait_for_peer(stream, &stream->reader, &stream->in_patience, stream->in_bytes,
                                    deadline, gap_ms, &reason);
+    if (is_called_off(stream)) {
+        return weir__wait(0);
+    }
     if (r == WEIR_ESTALLED) {
         stream->in_broken = (uint8_t)reason;
     }
@@ -54,12 +67,96 @@ static int wait_released(struct weir__stream *stream, int64_t deadline)
     if (deadline == 0) {
         return WEIR_EAGAIN;
     }
+    if (is_called_off(stream)) {
+        return weir__wait(0);
+    }
     r = weir__stream_wait_read(stream, deadline, stream->limits->read_gap_ms);
     if (r == WEIR_ESTALLED) {
         stream->in_broken = WEIR_REASON_LIMIT;
         return WEIR_EBUDGET;
     }
     return r;
+}
+
+/* ---- the pace ---- */
+
+/* How many bytes may be read, from *ret_due_us on (0: at once), as all paces together allow. What is not paid for yet is
+ * paid now. */
+static size_t paid_for(struct weir__stream *stream, int64_t now_us, int64_t *ret_due_us)
+{
+    size_t bytes = SIZE_MAX;
+
+    *ret_due_us = 0;
+    for (struct weir__body_pace *pace = stream->in_pace; pace != NULL; pace = pace->outer) {
+        if (pace->paid == 0) {
+            int64_t wait = pace->pay(pace, pace->piece);
+
+            pace->due_us = wait > 0 ? now_us + (wait + 999) / 1000 : 0;
+            pace->paid = pace->piece;
+        }
+        *ret_due_us = pace->due_us > *ret_due_us ? pace->due_us : *ret_due_us;
+        bytes = pace->paid < bytes ? pace->paid : bytes;
+    }
+    return bytes;
+}
+
+static void spend(struct weir__stream *stream, uint64_t bytes)
+{
+    for (struct weir__body_pace *pace = stream->in_pace; pace != NULL; pace = pace->outer) {
+        pace->paid -= bytes < pace->paid ? (size_t)bytes : pace->paid;
+    }
+}
+
+/* Whether there is somebody to slow down, and something to come. */
+static bool is_paced(struct weir__stream *stream)
+{
+    return stream->in_pace != NULL && stream->gone == WEIR_REASON_NONE && !stream->body.cancelled &&
+           stream->in_bytes != stream->in_declared;
+}
+
+/*
+ * Waits until some bytes may be read, and says how many. This wait is ours: it costs the peer no patience. It ends with the
+ * peer's leave, for what has arrived can be read then, and with a cancel for any other reason. Returns 0, WEIR_EAGAIN,
+ * WEIR_ETIMEDOUT, WEIR_ECANCELED, WEIR_ENOMEM.
+ */
+static int wait_paced(struct weir__stream *stream, int64_t deadline, size_t *ret_bytes)
+{
+    struct weir__fiber *fiber = weir__fiber_current();
+    int64_t deadline_us = weir__deadline_us(deadline);
+
+    *ret_bytes = SIZE_MAX;
+    while (is_paced(stream)) {
+        int64_t due_us, until_us;
+        size_t bytes = paid_for(stream, weir__loop_clock_us(stream->loop), &due_us);
+        enum weir__stall_state before;
+        int r;
+
+        if (stream->loop->now_us >= due_us) {
+            *ret_bytes = bytes;
+            return 0;
+        }
+        if (deadline == 0) {
+            return WEIR_EAGAIN;
+        }
+        if (is_called_off(stream)) {
+            return weir__wait(0);
+        }
+        if (stream->loop->now_us >= deadline_us) {
+            return WEIR_ETIMEDOUT;
+        }
+        until_us = due_us < deadline_us ? due_us : deadline_us;
+        stream->fair_items = stream->fair_bytes = 0;
+        before =
+            weir__stall_enter(fiber->stall, WEIR__STALL_SHAPED, weir__loop_clock_us(stream->loop));
+        stream->reader = fiber;
+        r = weir__fiber_suspend(until_us);
+        stream->reader = NULL;
+        weir__stall_enter(fiber->stall, before, weir__loop_clock_us(stream->loop));
+        if (r == WEIR_ETIMEDOUT && stream->loop->now_us < until_us) {
+            return WEIR_ENOMEM; /* no timer: to go on without one would spin */
+        }
+    }
+    return 0;
 }
 
 static int body_failed(struct weir__stream *stream, int r)
@@ -98,16 +195,21 @@ static int body_next(void *state, size_t max_bytes, int64_t deadline, struct wei
     }
     weir__stream_be_fair(stream, 0, deadline);
     for (;;) {
-        int r;
+        size_t paced;
+        int r = wait_paced(stream, deadline, &paced);
 
         if (stream->body.cancelled) {
             return WEIR_ECANCELED; /* the wire has been told: it is not asked again */
         }
-        r = stream->ops->read(stream, max_bytes, ret);
+        if (r < 0) {
+            return r;
+        }
+        r = stream->ops->read(stream, max_bytes < paced ? max_bytes : paced, ret);
         if (r == 1) {
             if (stream->account != NULL) {
                 weir__account_charge(stream->account, *ret);
             }
+            spend(stream, weir_chunk_len(*ret));
             r = take_in(stream, weir_chunk_len(*ret));
             if (r < 0) {
                 *ret = weir_chunk_unref(*ret);
@@ -161,6 +263,14 @@ static int64_t body_arm(void *state, struct weir_waker *waker)
         stream->in_armed_us = 0;
         return -1;
     }
+    if (is_paced(stream)) {
+        int64_t due_us;
+
+        paid_for(stream, now_us, &due_us);
+        if (due_us > stream->loop->now_us) {
+            return (due_us + 999) / 1000; /* no patience of the peer's is spent */
+        }
+    }
     if (weir__stream_holds_too_much(stream)) {
         return -1;
     }
@@ -178,12 +288,19 @@ static int body_lend(void *state, int64_t deadline, struct weir_loan *ret)
         return WEIR_EUNSUPPORTED;
     }
     for (;;) {
-        int r;
+        size_t paced;
+        int r = wait_paced(stream, deadline, &paced);
 
         if (stream->body.cancelled) {
             return WEIR_ECANCELED;
         }
+        if (r < 0) {
+            return r;
+        }
         r = stream->ops->lend(stream, ret);
+        if (r == 0 && ret->max_bytes > paced) {
+            ret->max_bytes = paced;
+        }
         if (r == 0 && stream->in_limit != UINT64_MAX &&
             stream->in_limit - stream->in_bytes < ret->max_bytes) {
             r = stream->ops->repay(stream, 0, 0, false);
@@ -210,6 +327,7 @@ static int body_repay(void *state, uint64_t taken, int native, bool at_eof)
     if (taken > 0) {
         int counted = take_in(stream, taken);
 
+        spend(stream, taken);
         r = r == 1 && counted < 0 ? counted : r;
     }
     return r;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * So many bytes in a time: a sink in front of the reply's that pays for a small piece, waits until the payment's time has
- * come, and passes the piece on. Two virtual clocks are paid, the stream's own and its key's; streams of one key that wait
- * have paid one after the other, and so take turns.
+ * So many bytes in a time. For a reply: a sink in front of its own that pays for a small piece, waits until the payment's
+ * time has come, and passes the piece on. For an upload: a pace of the request's body, which does the same before it reads.
+ * Two virtual clocks are paid, the stream's own and its key's; streams of one key that wait have paid one after the other,
+ * and so take turns.
  */
 #include <weir/guards.h>
 
@@ -28,12 +29,17 @@ struct weir_bandwidth {
     struct weir__limit_table *table; /* NULL: no limit per key */
 };
 
-struct shaped {
+/* One direction of a stream that pays. */
+struct payer {
     struct weir_bandwidth *bandwidth;
-    struct weir_sink *inner;
     uint64_t id; /* of the key; 0: nobody's */
     int64_t clock;
     size_t piece;
+};
+
+struct shaped {
+    struct payer payer;
+    struct weir_sink *inner;
     bool aborted;
     struct weir__fiber *waiter;
 };
@@ -61,20 +67,30 @@ static void pace_init(struct pace *pace, uint64_t bytes_per_s, uint64_t burst_by
     }
 }
 
-/* Pays for so many bytes of both clocks. Returns how long it takes until they may leave; ns. */
-static int64_t pay(struct shaped *shaped, size_t bytes)
+static struct payer payer_of(struct weir_bandwidth *bandwidth, uint64_t id)
 {
-    struct weir_bandwidth *bandwidth = shaped->bandwidth;
+    struct payer payer = {bandwidth, id, WEIR__LIMIT_FRESH, bandwidth->stream.piece};
+
+    if (id != 0 && bandwidth->key.piece < payer.piece) {
+        payer.piece = bandwidth->key.piece;
+    }
+    return payer;
+}
+
+/* Pays for so many bytes of both clocks. Returns how long it takes until they may move; ns. */
+static int64_t pay(struct payer *payer, size_t bytes)
+{
+    struct weir_bandwidth *bandwidth = payer->bandwidth;
     int64_t now = weir__loop_clock_us(weir__loop_current()) * 1000;
     int64_t wait = 0;
     int64_t more = 0;
 
     if (bandwidth->stream.bytes_per_s > 0) {
-        wait = weir__clock_take(&shaped->clock, now, bandwidth->stream.burst,
+        wait = weir__clock_take(&payer->clock, now, bandwidth->stream.burst,
                                 bytes > 0 ? cost_of(&bandwidth->stream, bytes) : 0, true);
     }
-    if (shaped->id != 0) {
-        more = weir__limit_take(bandwidth->table, shaped->id, now, bandwidth->key.burst,
+    if (payer->id != 0) {
+        more = weir__limit_take(bandwidth->table, payer->id, now, bandwidth->key.burst,
                                 bytes > 0 ? cost_of(&bandwidth->key, bytes) : 0, true);
     }
     return wait > more ? wait : more;
@@ -111,13 +127,13 @@ static int try_shaped(struct shaped *shaped, struct weir_chunk *chunk)
     size_t len = weir_chunk_len(chunk);
     int r;
 
-    if (pay(shaped, 0) > 0) {
+    if (pay(&shaped->payer, 0) > 0) {
         weir_chunk_unref(chunk);
         return WEIR_EFLOW;
     }
     r = weir_emit_take(shaped->inner, chunk, 0);
     if (r == 0) {
-        pay(shaped, len);
+        pay(&shaped->payer, len);
     }
     return r;
 }
@@ -133,10 +149,10 @@ static int shaped_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
         return try_shaped(shaped, chunk);
     }
     while (left > 0 && r == 0) {
-        size_t len = left < shaped->piece ? left : shaped->piece;
+        size_t len = left < shaped->payer.piece ? left : shaped->payer.piece;
         struct weir_chunk *piece = NULL;
 
-        r = pause_for(shaped, pay(shaped, len), deadline);
+        r = pause_for(shaped, pay(&shaped->payer, len), deadline);
         if (r == 0) {
             r = weir_chunk_slice(chunk, offset, len, &piece);
         }
@@ -153,14 +169,14 @@ static int shaped_emit(void *state, struct weir_chunk *chunk, int64_t deadline)
 static int shaped_wait_writable(void *state, int64_t deadline, size_t *ret_room)
 {
     struct shaped *shaped = state;
-    int64_t wait = pay(shaped, 0);
+    int64_t wait = pay(&shaped->payer, 0);
     int r = deadline == 0 && wait > 0 ? WEIR_ETIMEDOUT : pause_for(shaped, wait, deadline);
 
     if (r == 0) {
         r = weir__wait_writable(shaped->inner, deadline, ret_room);
     }
-    if (r == 0 && *ret_room > shaped->piece && *ret_room > 4096) {
-        *ret_room = shaped->piece > 4096 ? shaped->piece : 4096;
+    if (r == 0 && *ret_room > shaped->payer.piece && *ret_room > 4096) {
+        *ret_room = shaped->payer.piece > 4096 ? shaped->payer.piece : 4096;
     }
     return r;
 }
@@ -205,7 +221,7 @@ static void shaped_explain(void *state, struct weir_error *ret)
 static int64_t shaped_arm(void *state, struct weir_waker *waker)
 {
     struct shaped *shaped = state;
-    int64_t wait = waker != NULL ? pay(shaped, 0) : 0;
+    int64_t wait = waker != NULL ? pay(&shaped->payer, 0) : 0;
 
     if (wait > 0) {
         return (weir__loop_clock_us(weir__loop_current()) + (wait + 999) / 1000 + 999) / 1000;
@@ -245,13 +261,7 @@ static int begin(struct weir_reply_filter *filter, struct weir_reply *reply, str
     if (shaped == NULL) {
         return WEIR_ENOMEM;
     }
-    shaped->bandwidth = bandwidth;
-    shaped->id = shaping->id;
-    shaped->clock = WEIR__LIMIT_FRESH;
-    shaped->piece = bandwidth->stream.piece;
-    if (shaped->id != 0 && bandwidth->key.piece < shaped->piece) {
-        shaped->piece = bandwidth->key.piece;
-    }
+    shaped->payer = payer_of(bandwidth, shaping->id);
     r = weir_reply_next(reply, &shaped->inner);
     if (r < 0) {
         weir_free(shaped);
@@ -260,17 +270,54 @@ static int begin(struct weir_reply_filter *filter, struct weir_reply *reply, str
     return weir_sink_create_take(&shaped_ops, shaped, ret);
 }
 
+static uint64_t key_of(struct weir_bandwidth *bandwidth, struct weir_req *req)
+{
+    uint64_t id = 0;
+
+    return bandwidth->table != NULL && weir__limit_key(bandwidth->table, req, bandwidth->opts.key,
+                                                       bandwidth->opts.key_arg, &id)
+               ? id
+               : 0;
+}
+
 int weir_mw_bandwidth(struct weir_req *req, const struct weir_chain *next, void *arg)
 {
     struct weir_bandwidth *bandwidth = arg;
-    struct shaping shaping = {.filter = {.begin = begin}, .bandwidth = bandwidth};
+    struct shaping shaping = {{.begin = begin}, bandwidth, key_of(bandwidth, req)};
 
-    if (bandwidth->table != NULL && !weir__limit_key(bandwidth->table, req, bandwidth->opts.key,
-                                                     bandwidth->opts.key_arg, &shaping.id)) {
-        shaping.id = 0;
-    }
     weir_req_filter_reply(req, &shaping.filter);
     return weir_chain_run(next, req);
+}
+
+/* ---- uploads ---- */
+
+struct upload {
+    struct weir__body_pace pace;
+    struct payer payer;
+};
+
+static int64_t upload_pay(struct weir__body_pace *pace, size_t bytes)
+{
+    return pay(&((struct upload *)(void *)pace)->payer, bytes);
+}
+
+int weir_mw_upload_bandwidth(struct weir_req *req, const struct weir_chain *next, void *arg)
+{
+    struct weir_bandwidth *bandwidth = arg;
+    struct weir__stream *stream = req->stream;
+    uint64_t id = weir_req_has_body(req) ? key_of(bandwidth, req) : 0;
+    struct upload upload = {.payer = payer_of(bandwidth, id)};
+    int r;
+
+    if (!weir_req_has_body(req) || (id == 0 && bandwidth->stream.bytes_per_s == 0)) {
+        return weir_chain_run(next, req);
+    }
+    upload.pace = (struct weir__body_pace){
+        .outer = stream->in_pace, .pay = upload_pay, .piece = upload.payer.piece};
+    stream->in_pace = &upload.pace;
+    r = weir_chain_run(next, req);
+    stream->in_pace = upload.pace.outer;
+    return r;
 }
 
 int weir_bandwidth_create(const struct weir_bandwidth_opts *opts, struct weir_bandwidth **ret)

@@ -234,10 +234,27 @@ static int end(struct weir_subscription *subscription)
     return subscription->error;
 }
 
-static int look(struct weir_subscription *subscription, bool afresh, struct weir_topic_item *ret)
+/* Whether there is an answer without waiting. */
+static bool has_come(struct weir_subscription *subscription, bool afresh)
 {
     struct weir__station *station = subscription->station;
 
+    if (subscription->error < 0 || subscription->ended || subscription->gap > 0) {
+        return true;
+    }
+    if (afresh && subscription->next_id == station->local.next_id && !station->local.closed) {
+        pthread_mutex_lock(&station->topic->shared.mutex);
+        look_up(station);
+        pthread_mutex_unlock(&station->topic->shared.mutex);
+    }
+    return subscription->next_id < station->local.next_id || station->local.closed;
+}
+
+static int look(struct weir_subscription *subscription, bool afresh, struct weir_topic_item *ret)
+{
+    if (!has_come(subscription, afresh)) {
+        return WEIR_EAGAIN;
+    }
     if (subscription->error < 0 || subscription->ended) {
         return subscription->error;
     }
@@ -247,15 +264,20 @@ static int look(struct weir_subscription *subscription, bool afresh, struct weir
         subscription->gap = 0;
         return missed(subscription, gap, ret);
     }
-    if (afresh && subscription->next_id == station->local.next_id && !station->local.closed) {
-        pthread_mutex_lock(&station->topic->shared.mutex);
-        look_up(station);
-        pthread_mutex_unlock(&station->topic->shared.mutex);
-    }
-    if (subscription->next_id < station->local.next_id) {
-        return take(subscription, ret);
-    }
-    return station->local.closed ? end(subscription) : WEIR_EAGAIN;
+    return subscription->next_id < subscription->station->local.next_id ? take(subscription, ret)
+                                                                        : end(subscription);
+}
+
+static void start_waiting(struct weir_subscription *subscription, struct weir__fiber *fiber)
+{
+    subscription->fiber = fiber;
+    weir_list_push_back(&subscription->station->local.waiters, &subscription->link);
+}
+
+static void stop_waiting(struct weir_subscription *subscription)
+{
+    weir_list_remove(&subscription->link);
+    subscription->fiber = NULL;
 }
 
 WEIR__RELAY_3(int, relay_next, weir_topic_next, struct weir_subscription *, int64_t,
@@ -288,14 +310,35 @@ int weir_topic_next(struct weir_subscription *subscription, int64_t deadline,
         if (waited < 0) {
             return waited;
         }
-        subscription->fiber = weir__fiber_current();
-        weir_list_push_back(&subscription->station->local.waiters, &subscription->link);
+        start_waiting(subscription, weir__fiber_current());
         waited = weir__wait(weir__deadline_us(deadline));
-        weir_list_remove(&subscription->link);
-        subscription->fiber = NULL;
+        stop_waiting(subscription);
         if (waited == WEIR_ECANCELED) {
             return waited;
         }
+    }
+}
+
+/* ---- for a select ---- */
+
+int weir__subscription_poll(struct weir_subscription *subscription, bool afresh)
+{
+    weir_check(subscription, SUBSCRIPTION_MAGIC);
+    weir_debug_assert(subscription->station->loop == weir__loop_current());
+    return subscription->fiber != NULL ? WEIR_EBUSY : has_come(subscription, afresh);
+}
+
+void weir__subscription_arm(struct weir_subscription *subscription, struct weir__fiber *fiber)
+{
+    if (subscription->fiber == NULL) {
+        start_waiting(subscription, fiber);
+    }
+}
+
+void weir__subscription_disarm(struct weir_subscription *subscription, struct weir__fiber *fiber)
+{
+    if (subscription->fiber == fiber) {
+        stop_waiting(subscription);
     }
 }
 

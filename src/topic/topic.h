@@ -64,7 +64,7 @@ struct weir_subscription {
     uint64_t next_id; /* the one it wants */
     uint64_t gap;     /* missed before it began: delivered first */
     struct weir__station *station;
-    struct weir__fiber *fiber; /* waits in weir_topic_next() */
+    struct weir__fiber *fiber; /* waits in weir_topic_next(), or in a select */
     struct weir_list link;     /* weir__station.local.waiters */
 };
 
@@ -72,5 +72,14 @@ void weir__topic_unref(struct weir_topic *topic);
 
 /* Has each loop with subscribers look again. Under the topic's mutex. */
 void weir__topic_wake(struct weir_topic *topic);
+
+/* For a select. Whether weir_topic_next() would answer without waiting: 1, 0, or WEIR_EBUSY. Takes nothing. `afresh`: for
+ * somebody who will not wait, so that he need not be told by the station's task. Context: fiber. */
+int weir__subscription_poll(struct weir_subscription *subscription, bool afresh);
+
+/* Has the fiber woken when the poll may answer something else / lets it be; one that is not armed may be disarmed, one that
+ * is armed for it armed again. */
+void weir__subscription_arm(struct weir_subscription *subscription, struct weir__fiber *fiber);
+void weir__subscription_disarm(struct weir_subscription *subscription, struct weir__fiber *fiber);
 
 #endif

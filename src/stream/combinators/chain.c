@@ -45,6 +45,13 @@ static int chain_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
     return weir__source_lend(chain->sources[chain->at], deadline, ret);
 }
 
+static int chain_lend_file(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    struct chain *chain = state;
+
+    return weir__source_lend_file(chain->sources[chain->at], deadline, ret);
+}
+
 static int chain_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
 {
     struct chain *chain = state;
@@ -97,6 +104,7 @@ static const struct weir_source_ops chain_ops = {
     .explain = chain_explain,
     .arm = chain_arm,
     .lend_fd = chain_lend_fd,
+    .lend_file = chain_lend_file,
     .repay_fd = chain_repay_fd,
 };
 

@@ -40,6 +40,10 @@ int weir__wrap_create_take(const struct weir_source_ops *ops, size_t size,
 int weir__combinator_create_take(const struct weir_source_ops *ops, void *state, unsigned depth,
                                  struct weir_source **ret);
 
+/* One of the two ways to borrow from a source: weir__source_lend(), weir__source_lend_file(). A combinator that counts or times
+ * bytes and does not look at them passes both on. */
+typedef int(weir__lend_fn)(struct weir_source *source, int64_t deadline, struct weir_loan *ret);
+
 /* What a callback's failure is to the reader: final. */
 static inline int weir__callback_error(int r)
 {

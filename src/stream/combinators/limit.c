@@ -31,19 +31,29 @@ static int limit_next(void *state, size_t max_bytes, int64_t deadline, struct we
     return 1;
 }
 
-static int limit_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+static int limit_lend(struct limit *limit, weir__lend_fn *lend, int64_t deadline,
+                      struct weir_loan *ret)
 {
-    struct limit *limit = state;
     int r;
 
     if (limit->left == 0) {
         return WEIR_EUNSUPPORTED; /* only next() can tell the end from one byte too many */
     }
-    r = weir__source_lend(limit->wrap.inner, deadline, ret);
+    r = lend(limit->wrap.inner, deadline, ret);
     if (r == 0 && ret->max_bytes > limit->left) {
         ret->max_bytes = limit->left;
     }
     return r;
+}
+
+static int limit_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    return limit_lend(state, weir__source_lend, deadline, ret);
+}
+
+static int limit_lend_file(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    return limit_lend(state, weir__source_lend_file, deadline, ret);
 }
 
 static int limit_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
@@ -62,6 +72,7 @@ static const struct weir_source_ops limit_ops = {
     .explain = weir__wrap_explain,
     .arm = weir__wrap_arm,
     .lend_fd = limit_lend_fd,
+    .lend_file = limit_lend_file,
     .repay_fd = limit_repay_fd,
 };
 

@@ -70,17 +70,41 @@ static int progress_next(void *state, size_t max_bytes, int64_t deadline, struct
     return r;
 }
 
-static int progress_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+/* No more at once than to the next report, or than a chunk may have: reports are as close as those of a copy. */
+static uint64_t most_at_once(const struct progress *progress)
 {
-    struct progress *progress = state;
+    uint64_t since = progress->bytes - progress->told_bytes;
+    uint64_t left = progress->opts.every_bytes > since ? progress->opts.every_bytes - since : 0;
+
+    return progress->opts.every_bytes == 0 ? UINT64_MAX
+           : left > WEIR_CHUNK_BYTES       ? left
+                                           : WEIR_CHUNK_BYTES;
+}
+
+static int progress_lend(struct progress *progress, weir__lend_fn *lend, int64_t deadline,
+                         struct weir_loan *ret)
+{
     int r;
 
     begin(progress);
-    r = weir__source_lend(progress->wrap.inner, deadline, ret);
+    r = lend(progress->wrap.inner, deadline, ret);
     if (r < 0 && r != WEIR_EUNSUPPORTED) {
         count(progress, 0, r);
     }
+    if (r == 0 && ret->max_bytes > most_at_once(progress)) {
+        ret->max_bytes = most_at_once(progress);
+    }
     return r;
+}
+
+static int progress_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    return progress_lend(state, weir__source_lend, deadline, ret);
+}
+
+static int progress_lend_file(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    return progress_lend(state, weir__source_lend_file, deadline, ret);
 }
 
 static int progress_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
@@ -100,6 +124,7 @@ static const struct weir_source_ops progress_ops = {
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
     .lend_fd = progress_lend_fd,
+    .lend_file = progress_lend_file,
     .repay_fd = progress_repay_fd,
 };
 

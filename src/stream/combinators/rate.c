@@ -91,23 +91,37 @@ static void rate_cancel(void *state, enum weir_reason reason)
     weir__stream_wake(rate->waiter);
 }
 
-static int rate_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+static int rate_lend(struct rate *rate, weir__lend_fn *lend, int64_t deadline,
+                     struct weir_loan *ret)
 {
-    struct rate *rate = state;
     size_t allowed;
-    int r;
+    int r = await_tokens(rate, deadline, &allowed);
 
-    if (rate->wrap.inner->ops->lend_fd == NULL) {
-        return WEIR_EUNSUPPORTED;
-    }
-    r = await_tokens(rate, deadline, &allowed);
     if (r == 0) {
-        r = weir__source_lend(rate->wrap.inner, deadline, ret);
+        r = lend(rate->wrap.inner, deadline, ret);
     }
     if (r == 0 && ret->max_bytes > allowed) {
         ret->max_bytes = allowed;
     }
     return r;
+}
+
+static int rate_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    struct rate *rate = state;
+
+    return rate->wrap.inner->ops->lend_fd == NULL
+               ? WEIR_EUNSUPPORTED
+               : rate_lend(rate, weir__source_lend, deadline, ret);
+}
+
+static int rate_lend_file(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    struct rate *rate = state;
+
+    return rate->wrap.inner->ops->lend_file == NULL
+               ? WEIR_EUNSUPPORTED
+               : rate_lend(rate, weir__source_lend_file, deadline, ret);
 }
 
 static int rate_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
@@ -139,6 +153,7 @@ static const struct weir_source_ops rate_ops = {
     .explain = weir__wrap_explain,
     .arm = rate_arm,
     .lend_fd = rate_lend_fd,
+    .lend_file = rate_lend_file,
     .repay_fd = rate_repay_fd,
 };
 

@@ -35,19 +35,29 @@ static int take_next(void *state, size_t max_bytes, int64_t deadline, struct wei
     return r;
 }
 
-static int take_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+static int take_lend(struct take *take, weir__lend_fn *lend, int64_t deadline,
+                     struct weir_loan *ret)
 {
-    struct take *take = state;
     int r;
 
     if (take->left == 0) {
         return WEIR_EUNSUPPORTED; /* next() says that it is the end */
     }
-    r = weir__source_lend(take->wrap.inner, deadline, ret);
+    r = lend(take->wrap.inner, deadline, ret);
     if (r == 0 && ret->max_bytes > take->left) {
         ret->max_bytes = take->left;
     }
     return r;
+}
+
+static int take_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    return take_lend(state, weir__source_lend, deadline, ret);
+}
+
+static int take_lend_file(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    return take_lend(state, weir__source_lend_file, deadline, ret);
 }
 
 static int take_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
@@ -66,6 +76,7 @@ static const struct weir_source_ops take_ops = {
     .destroy = weir__wrap_destroy,
     .explain = weir__wrap_explain,
     .lend_fd = take_lend_fd,
+    .lend_file = take_lend_file,
     .repay_fd = take_repay_fd,
 };
 

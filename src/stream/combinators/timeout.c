@@ -91,25 +91,39 @@ static void timeout_explain(void *state, struct weir_error *ret)
     }
 }
 
-static int timeout_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+static int timeout_lend(struct timeout *timeout, weir__lend_fn *lend, int64_t deadline,
+                        struct weir_loan *ret)
 {
-    struct timeout *timeout = state;
-    int r;
+    int r = begin(timeout, &deadline);
 
-    if (timeout->wrap.inner->ops->lend_fd == NULL) {
-        return WEIR_EUNSUPPORTED;
-    }
-    r = begin(timeout, &deadline);
     if (r < 0) {
         return r;
     }
-    r = weir__source_lend(timeout->wrap.inner, deadline, ret);
+    r = lend(timeout->wrap.inner, deadline, ret);
     /* Readable is not yet a byte: the time counts until one has gone, see repay. */
     if (r == 0) {
         timeout->idle_spent_us += weir__loop_current()->now_us - timeout->begun_us;
         return 0;
     }
     return finish(timeout, r);
+}
+
+static int timeout_lend_fd(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    struct timeout *timeout = state;
+
+    return timeout->wrap.inner->ops->lend_fd == NULL
+               ? WEIR_EUNSUPPORTED
+               : timeout_lend(timeout, weir__source_lend, deadline, ret);
+}
+
+static int timeout_lend_file(void *state, int64_t deadline, struct weir_loan *ret)
+{
+    struct timeout *timeout = state;
+
+    return timeout->wrap.inner->ops->lend_file == NULL
+               ? WEIR_EUNSUPPORTED
+               : timeout_lend(timeout, weir__source_lend_file, deadline, ret);
 }
 
 static int timeout_repay_fd(void *state, uint64_t taken, int native, bool at_eof)
@@ -152,6 +166,7 @@ static const struct weir_source_ops timeout_ops = {
     .explain = timeout_explain,
     .arm = timeout_arm,
     .lend_fd = timeout_lend_fd,
+    .lend_file = timeout_lend_file,
     .repay_fd = timeout_repay_fd,
 };
 

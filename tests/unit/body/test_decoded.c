@@ -199,6 +199,19 @@ static void codings_are_undone(void **state)
     }
 }
 
+/* Whether the last reply named what is accepted, and all of it (RFC 9110 15.5.16). */
+static void expect_accepted(bool named)
+{
+    const char *line = strstr(scene_trace, "Accept-Encoding: ");
+
+    assert_int_equal(line != NULL, named);
+    for (int i = WEIR_CODING_GZIP; named && i < WEIR_CODINGS; i++) {
+        const char *name = strstr(line, weir_coding_name((enum weir_coding)i));
+
+        assert_true(name != NULL && name < strchr(line, '\n'));
+    }
+}
+
 /* Whatever the decoder gives up for, the client can read its answer: the body is not cancelled. */
 static void what_is_refused(void **state)
 {
@@ -207,7 +220,8 @@ static void what_is_refused(void **state)
         size_t cut;
         int status;
     } cases[] = {
-        {{.encodings = {"compress"}, .result = WEIR_EUNSUPPORTED}, 0, 501},
+        {{.encodings = {"compress"}, .result = WEIR_EUNSUPPORTED}, 0, 415},
+        {{.encodings = {"gzip", "unknown"}, .result = WEIR_EUNSUPPORTED}, 0, 415},
         {{.encodings = {"gzip, gzip, gzip"}, .result = WEIR_ELIMIT}, 0, 413},
         {{.encodings = {"gzip", "gzip", "gzip"}, .result = WEIR_ELIMIT}, 0, 413},
         {{.encodings = {"gzip"}, .result = WEIR_EPROTO}, 0, 400},
@@ -236,6 +250,7 @@ static void what_is_refused(void **state)
             coded.len = PLAIN; /* all is there but the checksum */
         }
         assert_int_equal(ask(&coded, plain_bytes(true), cases[i].cut), cases[i].status);
+        expect_accepted(cases[i].status == 415);
     }
 }
 
@@ -279,11 +294,58 @@ static void forms_and_uploads(void **state)
     coded.encodings[0] = "unknown";
     coded.len = 0;
     coded.result = WEIR_EUNSUPPORTED;
-    assert_int_equal(ask(&coded, weir_str(upload), 0), 501);
+    assert_int_equal(ask(&coded, weir_str(upload), 0), 415);
+    expect_accepted(true);
     coded.multipart = false;
     coded.form = true;
     coded.type = "application/x-www-form-urlencoded";
-    assert_int_equal(ask(&coded, weir_str(form), 0), 501);
+    assert_int_equal(ask(&coded, weir_str(form), 0), 415);
+    expect_accepted(true);
+    /* Of another type: the coding is not at fault, whether it is known or not. */
+    coded.type = "text/plain";
+    assert_int_equal(ask(&coded, weir_str(form), 0), 415);
+    expect_accepted(false);
+    coded.multipart = true;
+    coded.form = false;
+    coded.encodings[0] = NULL;
+    assert_int_equal(ask(&coded, weir_str(form), 0), 415);
+    expect_accepted(false);
+    coded.type = NULL;
+    assert_int_equal(ask(&coded, weir_str(form), 0), 415);
+    expect_accepted(false);
+}
+
+/* A handler that could read the body after all, and one that never asked: 501 is what their code means. */
+static int reads_then_lacks(struct weir_req *req, void *arg)
+{
+    WEIR_CLEANUP(weir_source_destroyp) struct weir_source *source = NULL;
+    WEIR_CLEANUP(weir_form_destroyp) struct weir_form *form = NULL;
+    bool *asks = arg;
+
+    if (*asks) {
+        assert_int_equal(weir_form_read(req, NULL, -1, &form), WEIR_EUNSUPPORTED);
+        assert_int_equal(weir_req_decoded_body(req, NULL, &source), 0);
+    }
+    return WEIR_EUNSUPPORTED;
+}
+
+static void what_else_is_unsupported_is_501(void **state)
+{
+    struct weir__memory_step steps[] = {{.act = WEIR__MEMORY_SEND_END}};
+
+    (void)state;
+    for (int asks = 0; asks < 2; asks++) {
+        bool flag = asks == 1;
+        struct scene scene = {.handler = reads_then_lacks,
+                              .arg = &flag,
+                              .steps = steps,
+                              .count = 1,
+                              .opts = {.body_length = WEIR_LENGTH_UNKNOWN}};
+
+        play(&scene);
+        assert_int_equal(scene.result.status, 501);
+        expect_accepted(false);
+    }
 }
 
 int main(void)
@@ -293,6 +355,7 @@ int main(void)
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(a_bomb_is_a_413),
         cmocka_unit_test(forms_and_uploads),
+        cmocka_unit_test(what_else_is_unsupported_is_501),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

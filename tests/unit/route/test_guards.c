@@ -2,6 +2,7 @@
 /* Middleware that says no, or not so much. */
 #include "route_test.h"
 
+#include <weir/body.h>
 #include <weir/guards.h>
 #include <weir/sources.h>
 
@@ -160,6 +161,40 @@ static void a_deadline_for_the_bodys_gaps(void **state)
     play_with(&scene, items, 1);
     assert_int_equal(scene.result.status, 408);
     assert_int_equal(answer_code, WEIR_ESTALLED);
+}
+
+static int discards(struct weir_req *req, void *arg)
+{
+    int *code = arg;
+
+    *code = weir_discard(weir_req_body(req), UINT64_MAX, -1);
+    return *code < 0 ? *code : weir_reply_empty(req, 204, NULL);
+}
+
+/* The client goes on sending, or is silent and has all the patience of its server's: the handler does not outlast it. */
+static void a_deadline_for_the_head_while_the_body_is_read(void **state)
+{
+    struct weir_deadlines_opts all[] = {{.head_ms = 200}, {.total_ms = 200}};
+    const struct weir__memory_step steps[] = {{.at_ms = 100, .act = WEIR__MEMORY_SEND, .bytes = 10},
+                                              {.at_ms = 300, .act = WEIR__MEMORY_SEND, .bytes = 10},
+                                              {.at_ms = 900, .act = WEIR__MEMORY_SEND_END}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct weir_middleware items[] = {{weir_mw_deadlines, &all[i]}};
+        int code = 0;
+        struct scene scene = {.handler = discards,
+                              .arg = &code,
+                              .opts = {.body_length = WEIR_LENGTH_UNKNOWN},
+                              .steps = steps,
+                              .count = COUNT(steps)};
+
+        play_with(&scene, items, 1);
+        assert_int_equal(code, WEIR_ECANCELED);
+        assert_int_equal(scene.result.status, 504);
+        assert_int_equal(scene.ended_ms, 200);
+        assert_true(scene.result.ended); /* the client can read it */
+    }
 }
 
 static void a_deadline_for_an_idle_reply(void **state)
@@ -681,6 +716,7 @@ int main(void)
         cmocka_unit_test(v15_deadlines_are_by_phase),
         cmocka_unit_test(a_total_deadline_of_a_stalled_client),
         cmocka_unit_test(a_deadline_for_the_bodys_gaps),
+        cmocka_unit_test(a_deadline_for_the_head_while_the_body_is_read),
         cmocka_unit_test(a_deadline_for_an_idle_reply),
         cmocka_unit_test(a_deadline_for_a_stalled_client),
         cmocka_unit_test(v14_a_slot_until_the_stream_ends),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* V6 on sockets: whoever bounds a body, by whatever call, the client that sends too much of it can read its 413. */
+/* Bodies on sockets. V6: whoever bounds one, by whatever call, the client that sends too much of it can read its 413. And
+ * one that is read at a rate slows its client down. */
 #include "../net/net_test.h"
 
 #include <arpa/inet.h>
@@ -7,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <weir/body.h>
 #include <weir/form.h>
+#include <weir/guards.h>
 #include <weir/multipart.h>
 #include <weir/server.h>
 
@@ -141,10 +144,58 @@ static void v6_the_413_is_readable(void **state)
     weir_server_destroy(server);
 }
 
+static int discards(struct weir_req *req, void *arg)
+{
+    int r = weir_discard(weir_req_body(req), UINT64_MAX, -1);
+
+    (void)arg;
+    return r < 0 ? r : weir_reply_text(req, 200, "all of it\n");
+}
+
+static int64_t real_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* The server's patience with a silent client is shorter than the upload takes, and longer than a piece. */
+static void an_upload_at_a_rate(void **state)
+{
+    struct weir_bandwidth *bandwidth;
+    struct weir_middleware items[1];
+    struct weir_chain chain = {items, 1, discards, NULL};
+    struct weir_server_opts opts = {
+        .handler = weir_chain_handle, .arg = &chain, .threads = 1, .body_gap_ms = 250};
+    struct weir_server *server;
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(weir_bandwidth_create(
+                         &(struct weir_bandwidth_opts){.stream_bytes_per_s = 1000000}, &bandwidth),
+                     0);
+    items[0] = (struct weir_middleware){weir_mw_upload_bandwidth, bandwidth};
+    assert_int_equal(weir_server_create(&opts, &server), 0);
+    assert_int_equal(weir_server_listen(server, "127.0.0.1", 0, NULL), 0);
+    assert_int_equal(pthread_create(&thread, NULL, serve, server), 0);
+    for (int chunked = 0; chunked < 2; chunked++) {
+        int64_t began_ms = real_ms();
+
+        assert_int_equal(post(weir_server_port(server), 'd', BODY, chunked), 200);
+        assert_in_range(real_ms() - began_ms, 780, 10000); /* the burst is a tenth of a second */
+    }
+    weir_server_stop(server);
+    pthread_join(thread, NULL);
+    weir_server_destroy(server);
+    weir_bandwidth_destroy(bandwidth);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(v6_the_413_is_readable),
+        cmocka_unit_test(an_upload_at_a_rate),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 /* Topics between threads: several loops with subscribers that come and go, several publishers, and a close. */
 #include "../rt/rt_test.h"
 
+#include <weir/select.h>
 #include <weir/topic.h>
 
 #include <pthread.h>
@@ -20,6 +21,23 @@ static void count(_Atomic uint64_t *counter, uint64_t by)
     atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
 }
 
+/* The next item; every other reader waits for it, or for a time that never comes, by a select first. */
+static int read_next(struct weir_subscription *subscription, bool selects,
+                     struct weir_topic_item *ret)
+{
+    const struct weir_case cases[] = {{.kind = WEIR_CASE_TIME, .at = INT64_MAX},
+                                      {.kind = WEIR_CASE_TOPIC, .subscription = subscription}};
+    size_t which = 0;
+    int r;
+
+    if (!selects) {
+        return weir_topic_next(subscription, -1, ret);
+    }
+    r = weir_select(cases, 2, -1, &which);
+    r = r == 1 && which == 1 ? weir_topic_next(subscription, 0, ret) : WEIR_EINVAL;
+    return r == WEIR_EAGAIN ? WEIR_EINVAL : r; /* what was chosen is there */
+}
+
 /* Reads to the end of the topic, now and then leaving and coming back. */
 static int reader(void *arg)
 {
@@ -36,7 +54,7 @@ static int reader(void *arg)
             count(&wrong, 1);
             return r;
         }
-        while ((r = weir_topic_next(subscription, -1, &item)) == 1) {
+        while ((r = read_next(subscription, (uintptr_t)arg % 2 == 0, &item)) == 1) {
             if (item.id != opts.after_id + (item.missed > 0 ? item.missed : 1)) {
                 count(&wrong, 1);
             }
