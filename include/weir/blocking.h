@@ -55,7 +55,7 @@ WEIR_API WEIR_NODISCARD int weir_blocking_pool_create(const struct weir_blocking
  * Context: any thread that is no loop's and none of the pool's; blocks.  Since: 0.1. */
 WEIR_API void weir_blocking_pool_destroy(struct weir_blocking_pool *pool);
 
-/* A blocking handler and where it runs. */
+/* A blocking handler and where it runs, where no route's options say it. */
 struct weir_blocking {
     weir_handler_fn *handler;        /* required; runs on a thread of the pool */
     void *arg;                       /* for the handler */
@@ -82,7 +82,8 @@ struct weir_blocking {
 WEIR_API WEIR_NODISCARD int weir_blocking(struct weir_req *req,
                                           const struct weir_blocking *blocking);
 
-/** The same as a handler, for a route or a server: `arg` is a struct weir_blocking, which must outlive it.
+/** The same as a handler, for a server without a router, or the end of a chain: `arg` is a struct weir_blocking, which must
+ * outlive it. A route says `blocking` instead (struct weir_route_opts).
  * Context: fiber, suspends.  Since: 0.1. */
 WEIR_API WEIR_NODISCARD int weir_blocking_handler(struct weir_req *req, void *arg);
 
@@ -135,10 +136,7 @@ WEIR_END_DECLS
  *         return r;
  *     }
  *
- *     static struct weir_blocking slow = {.handler = complete};
- *
- *     opts.handler = weir_blocking_handler;
- *     opts.arg = &slow;
+ *     r = weir_router_add(router, "POST", "/complete", complete, model, &(struct weir_route_opts){.blocking = true});
  */
 
 #endif

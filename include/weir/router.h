@@ -50,10 +50,19 @@ WEIR_API void weir_router_destroy(struct weir_router *router);
 /** For the cleanup attribute. Since: 0.1. */
 WEIR_API void weir_router_destroyp(struct weir_router **router);
 
+struct weir_blocking_pool;
+
 struct weir_route_opts {
     /* Inside the router's own; first one outermost. Copied; what their `arg` point to is borrowed. */
     const struct weir_middleware *middleware;
     size_t middleware_count;
+    /* The handler blocks: it runs on a thread of a bounded pool (weir/blocking.h). Its middleware stays in the request's
+     * fiber, around it. Where the pool has no room the request gets a 503 with Retry-After. */
+    bool blocking;
+    /* Only with `blocking`. The pool: borrowed for the router's life; NULL: the process's own. And how long a request may
+     * wait for a thread; 0: as long as the queue takes. */
+    struct weir_blocking_pool *pool;
+    int64_t pool_wait_ms;
 };
 
 /**
@@ -64,8 +73,9 @@ struct weir_route_opts {
  * arg      the handler's; borrowed for the router's life.
  * opts     borrowed; NULL for the defaults.
  *
- * Returns 0, WEIR_EINVAL (a pattern or method that is none), WEIR_EBUSY (the router has a route for that method and the
- * same paths), WEIR_ELIMIT (a bound above), WEIR_ENOMEM; weir_router_error() says it in words.
+ * Returns 0, WEIR_EINVAL (a pattern or method that is none; a pool, or a wait for one, of a handler that does not block),
+ * WEIR_EBUSY (the router has a route for that method and the same paths), WEIR_ELIMIT (a bound above), WEIR_ENOMEM;
+ * weir_router_error() says it in words.
  * Context: any thread, before requests come.  Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_router_add(struct weir_router *router, const char *method,
@@ -122,7 +132,7 @@ WEIR_API WEIR_NODISCARD int weir_req_param_u64(struct weir_req *req, const char 
 WEIR_END_DECLS
 
 /*
- * Example: two routes, one of them for those who have a key, and a server that serves them.
+ * Example: three routes, one of them for those who have a key, one whose handler blocks, and a server that serves them.
  *
  *     struct weir_middleware all[] = {{weir_mw_access_log, &log}};
  *     struct weir_middleware keyed[] = {{weir_mw_api_key, &keys}};
@@ -134,6 +144,10 @@ WEIR_END_DECLS
  *     if (r == 0) {
  *         r = weir_router_add(router, "PUT", "/items/:id", put_item, NULL,
  *                             &(struct weir_route_opts){.middleware = keyed, .middleware_count = 1});
+ *     }
+ *     if (r == 0) {
+ *         r = weir_router_add(router, "GET", "/items.csv", export_items, NULL,
+ *                             &(struct weir_route_opts){.blocking = true});
  *     }
  *     if (r < 0) {
  *         fprintf(stderr, "%s\n", weir_router_error(router));

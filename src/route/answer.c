@@ -97,8 +97,11 @@ int weir_router_handle(struct weir_req *req, void *arg)
     weir_check(router, WEIR__ROUTER_MAGIC);
     weir__router_match(router, weir_req_method(req), weir_req_path(req), &match);
     if (match.route != NULL) {
+        const struct weir_blocking *run = &match.route->run;
+
         chain = (struct weir_chain){match.route->middleware, match.route->middleware_count,
-                                    match.route->handler, match.route->arg};
+                                    match.route->blocks ? weir_blocking_handler : run->handler,
+                                    match.route->blocks ? (void *)run : run->arg};
         req->route = match.route->pattern;
     } else {
         chain = (struct weir_chain){match.scope->middleware, match.scope->middleware_count,

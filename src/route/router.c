@@ -355,8 +355,8 @@ static int method_of(struct weir_router *router, const char *method, unsigned *r
 
 /* Adds a route whose middleware is complete. `pattern` and `middleware` are given. */
 static int insert_take(struct weir_router *router, const char *method, char *pattern,
-                       struct weir_middleware *middleware, size_t middleware_count,
-                       weir_handler_fn *handler, void *arg)
+                       struct weir_middleware *middleware, size_t middleware_count, bool blocks,
+                       const struct weir_blocking *run)
 {
     WEIR_CLEANUP(weir_freep) char *own_pattern = pattern;
     WEIR_CLEANUP(weir_freep) char *own_route = NULL;
@@ -392,8 +392,8 @@ static int insert_take(struct weir_router *router, const char *method, char *pat
     route->pattern = weir_take(own_pattern);
     route->middleware = middleware;
     route->middleware_count = middleware_count;
-    route->handler = handler;
-    route->arg = arg;
+    route->blocks = blocks;
+    route->run = *run;
     route->next = node->routes;
     node->routes = route;
     node->methods |= 1u << route->method;
@@ -417,10 +417,15 @@ int weir_router_add(struct weir_router *router, const char *method, const char *
         return complain(router, WEIR_EINVAL, "%s \"%s\" has middleware without a function", method,
                         pattern);
     }
+    if (!opts->blocking && (opts->pool != NULL || opts->pool_wait_ms != 0)) {
+        return complain(router, WEIR_EINVAL, "%s \"%s\" has a pool but is not blocking", method,
+                        pattern);
+    }
     return insert_take(router, method, copy_text(pattern, strlen(pattern)),
                        join(router->scope.middleware, router->scope.middleware_count,
                             opts->middleware, opts->middleware_count),
-                       router->scope.middleware_count + opts->middleware_count, handler, arg);
+                       router->scope.middleware_count + opts->middleware_count, opts->blocking,
+                       &(struct weir_blocking){handler, arg, opts->pool, opts->pool_wait_ms});
 }
 
 /* ---- mounting ---- */
@@ -499,8 +504,8 @@ int weir_router_mount_take(struct weir_router *router, const char *prefix,
         r = insert_take(router, given->methods[route->method], prefixed(prefix, route->pattern),
                         join(router->scope.middleware, router->scope.middleware_count,
                              route->middleware, route->middleware_count),
-                        router->scope.middleware_count + route->middleware_count, route->handler,
-                        route->arg);
+                        router->scope.middleware_count + route->middleware_count, route->blocks,
+                        &route->run);
     }
     return r;
 }

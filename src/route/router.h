@@ -2,6 +2,7 @@
 #ifndef WEIR_ROUTE_ROUTER_H
 #define WEIR_ROUTE_ROUTER_H
 
+#include <weir/blocking.h>
 #include <weir/router.h>
 
 #include "base/list.h"
@@ -39,8 +40,8 @@ struct weir__route {
     size_t name_count;
     struct weir_middleware *middleware; /* of all routers around it and its own */
     size_t middleware_count;
-    weir_handler_fn *handler;
-    void *arg;
+    bool blocks;
+    struct weir_blocking run; /* the handler and its arg; only if it blocks the rest */
 };
 
 struct weir_router {

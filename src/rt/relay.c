@@ -33,7 +33,8 @@ struct weir_blocking_pool {
     struct weir_list queue;
     size_t queued, max_queued;
     unsigned max_threads, thread_count;
-    unsigned idle; /* threads that wait, or have been started and not yet begun */
+    unsigned
+        idle; /* threads that have no job in hand: they wait, or are on their way to look for one */
     size_t stack_bytes;
     struct weir__relay_worker *workers;
     bool stopping;
@@ -80,6 +81,10 @@ static void carry_out(struct weir__relay_worker *worker, struct weir__relay *rel
     weir__relay_here = relay;
     result = relay->fn(relay->arg);
     weir__relay_here = NULL;
+    /* First of all: who learns that this job is done may count on a free thread. */
+    pthread_mutex_lock(&worker->pool->mutex);
+    worker->pool->idle++;
+    pthread_mutex_unlock(&worker->pool->mutex);
     pthread_mutex_lock(&worker->mutex);
     relay->result = result;
     relay->done = true;
@@ -93,7 +98,6 @@ static void *work(void *arg)
     struct weir_blocking_pool *pool = worker->pool;
 
     pthread_mutex_lock(&pool->mutex);
-    pool->idle--;
     for (;;) {
         struct weir_list *link = weir_list_pop_front(&pool->queue);
         struct weir__relay *relay;
@@ -102,11 +106,10 @@ static void *work(void *arg)
             if (pool->stopping) {
                 break;
             }
-            pool->idle++;
             pthread_cond_wait(&pool->work, &pool->mutex);
-            pool->idle--;
             continue;
         }
+        pool->idle--;
         pool->queued--;
         relay = weir_list_entry(link, struct weir__relay, link);
         relay->taken = true;

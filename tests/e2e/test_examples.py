@@ -1,8 +1,20 @@
 # SPDX-License-Identifier: MIT
 """The examples by themselves, as far as the other tests rely on them."""
 
+import concurrent.futures
+import contextlib
+import csv
+import gzip
 import hashlib
 import json
+import pathlib
+import select
+import socket
+import sqlite3
+import time
+import urllib.parse
+
+import pytest
 
 import harness
 import wire
@@ -195,3 +207,447 @@ def test_ends_on_sigterm_with_idle_connections():
     program.stop(seconds=10)
     for client in clients:
         client.close()
+
+
+# ---- export and ingest: SQLite behind blocking routes. Without libsqlite3 they are not built, and these tests fail.
+
+EXPORT_ROWS = 60_000 if harness.IS_SANITIZED else 1_000_000
+FAILS_AT = 20_000
+INGEST_MB = 10 if harness.IS_SANITIZED else 200
+
+
+def with_database(name, path, *args, **kw):
+    import conftest
+    conftest.need("weir")
+    return harness.example(name, "--database", path, *args, **kw)
+
+
+def stats_of(program):
+    return json.loads(bytes(harness.fetch(program.port, "GET", "/stats").body))
+
+
+def settled(program):
+    """The same, once nothing runs: a handler counts after its client has the last byte."""
+    return harness.wait_until(lambda: (told := stats_of(program))["running"] == 0 and told, 5, "the handlers to end")
+
+
+def peak_rss(program):
+    """The most it ever had resident, in bytes."""
+    for line in pathlib.Path(f"/proc/{program.pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise AssertionError("no VmHWM")
+
+
+def csv_of(path, table):
+    """The table as Python's sqlite3 and csv write it: (bytes, SHA-256)."""
+    class Hash:
+        def __init__(self):
+            self.size, self.sha256 = 0, hashlib.sha256()
+
+        def write(self, text):
+            octets = text.encode()
+            self.size += len(octets)
+            self.sha256.update(octets)
+
+    out = Hash()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        rows = db.execute(f'SELECT * FROM "{table}"')
+        writer = csv.writer(out)
+        writer.writerow([column[0] for column in rows.description])
+        writer.writerows(rows)
+    return out.size, out.sha256.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory):
+    """A database that `export` itself has made, and views on it that go wrong."""
+    path = tmp_path_factory.mktemp("export") / "orders.db"
+    with with_database("export", path, "--rows", str(EXPORT_ROWS)) as program:
+        assert stats_of(program)["running"] == 0  # it answers, so the database is there
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT count(*), max(id) FROM orders").fetchone() == (EXPORT_ROWS, EXPORT_ROWS)
+        overflow = "abs(-9223372036854775807 - 1)"
+        db.executescript(f"""
+            CREATE VIEW twice AS SELECT * FROM orders UNION ALL SELECT * FROM orders;
+            CREATE VIEW fails_late AS SELECT id, CASE id WHEN {FAILS_AT} THEN {overflow} END AS x FROM orders;
+            CREATE VIEW fails_at_once AS SELECT {overflow} AS x;
+            CREATE VIEW never AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)
+                SELECT i FROM n WHERE i < 0;""")
+    return path
+
+
+def test_export_is_what_python_writes(orders):
+    """A million rows, to two clients at once, hash by hash."""
+    size, sha256 = csv_of(orders, "orders")
+    with with_database("export", orders, "--threads", "1") as program:
+        def fetch():
+            return harness.fetch(program.port, "GET", "/export.csv", timeout=60)
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            for response in [one.result() for one in [pool.submit(fetch), pool.submit(fetch)]]:
+                assert response.complete and response.status == 200
+                assert response.get("content-type") == "text/csv; charset=utf-8"
+                assert response.get("content-disposition") == 'attachment; filename="orders.csv"'
+                assert response.body_bytes == size
+                assert hashlib.sha256(bytes(response.body)).hexdigest() == sha256
+        assert settled(program) == {"running": 0, "complete": 2, "stopped": 0, "failed": 0,
+                                    "rows": 2 * EXPORT_ROWS}
+
+
+def test_export_quotes_and_writes_every_kind_of_value(tmp_path):
+    path = tmp_path / "odd.db"
+    texts = ["", "plain", " led by a space ", 'say "hi"', '"', '""', "a,b", "a\r\nb", "\r", "\n", ",",
+             "ünïcødé €", "x" * 100_000, '"' * 40_000, "=1+1", "'", None]
+    reals = [0.1, 0.1 + 0.2, 1.0, -0.0, 5e-324, 1.7976931348623157e308, 1e15, 1e16, 123456789012345680.0, 1 / 3]
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute('CREATE TABLE "we""ird, name/" (id INTEGER, "a,""b""" TEXT)')
+        db.executemany('INSERT INTO "we""ird, name/" VALUES (?, ?)', enumerate(texts))
+        db.execute("CREATE TABLE single (x TEXT)")
+        db.executemany("INSERT INTO single VALUES (?)", [("a",), ("",), (None,), ("b",)])
+        db.execute("CREATE TABLE reals (x REAL)")
+        db.executemany("INSERT INTO reals VALUES (?)", [(one,) for one in reals])
+        db.execute("CREATE TABLE octets (x BLOB, n INTEGER)")
+        db.executemany("INSERT INTO octets VALUES (?, ?)", [(bytes(range(256)), -2**63), (b"", 2**63 - 1)])
+        db.execute("CREATE TABLE none (x, y)")
+        db.execute("CREATE TABLE huge (x TEXT)")
+        db.execute("INSERT INTO huge VALUES (?)", ("x" * (2 << 20),))
+        db.commit()
+    with with_database("export", path) as program:
+        def fetch(table):
+            return harness.fetch(program.port, "GET", "/export.csv?table=" + urllib.parse.quote(table, safe=""))
+        for table in ('we"ird, name/', "single", "none"):
+            body = bytes(fetch(table).body)
+            assert (len(body), hashlib.sha256(body).hexdigest()) == csv_of(path, table.replace('"', '""')), table
+        assert fetch('we"ird, name/').get("content-disposition") == 'attachment; filename="we_ird__name_.csv"'
+        assert bytes(fetch("single").body) == b'x\r\na\r\n""\r\n""\r\nb\r\n'
+        written = bytes(fetch("reals").body).decode().split("\r\n")[1:-1]
+        assert [float(one) for one in written] == reals and written[0] == "0.1" and written[2] == "1.0"
+        assert bytes(fetch("octets").body) == b"x,n\r\n%s,-9223372036854775808\r\n,9223372036854775807\r\n" % (
+            bytes(range(256)).hex().encode())
+        assert fetch("huge").status == 500  # SQLite would hold a value whole
+
+
+def test_export_takes_names_only(orders):
+    with with_database("export", orders) as program:
+        for query in ("table=none", "table=", "table=sqlite_schema", "table=orders%22%3B--", "table=orders%00",
+                      "table=main.orders", "table=%27"):
+            assert harness.fetch(program.port, "GET", f"/export.csv?{query}").status == 404, query
+        assert harness.fetch(program.port, "GET", "/export.csv?table=%zz").status == 400
+        refused = harness.fetch(program.port, "POST", "/export.csv", body=b"x")
+        assert refused.status == 405 and refused.get("allow") == "GET, HEAD, OPTIONS"
+        head = harness.fetch(program.port, "HEAD", "/export.csv")
+        assert head.status == 200 and head.get("content-disposition") == 'attachment; filename="orders.csv"'
+        assert settled(program)["rows"] == 0
+
+
+def test_export_waits_for_a_slow_reader_in_bounded_memory(orders):
+    with with_database("export", orders, "--threads", "1") as program:
+        with harness.Client(program.port, 60, receive_buffer=65536) as client:
+            client.request("GET", "/export.csv?table=twice")
+            assert client.read_head().status == 200
+            client.read_more(lambda seen: seen.body_bytes >= 500_000, keep_body=False)
+            # The rest stays in SQLite: the query stands still, and others are served meanwhile.
+            rows = harness.wait_until(lambda: stands_still(program), 5, "the query to stand still")
+            assert rows * 60 < client.read_more(lambda _: True).body_bytes + (6 << 20)
+            assert stats_of(program)["running"] == 1
+            assert harness.fetch(program.port, "HEAD", "/export.csv").status == 200
+            response = client.read_response(keep_body=False)
+            assert response.complete
+        size = response.body_bytes
+        if not harness.IS_SANITIZED:
+            assert size > 100_000_000
+            assert peak_rss(program) < 32 << 20, f"{peak_rss(program)} bytes"
+        assert settled(program)["rows"] == 2 * EXPORT_ROWS
+
+
+def stands_still(program):
+    """The number of rows, if it has not changed for 0.3 s; else None."""
+    before = stats_of(program)["rows"]
+    time.sleep(0.3)
+    return before if stats_of(program)["rows"] == before else None
+
+
+def test_export_stops_when_the_client_leaves(orders):
+    with with_database("export", orders) as program:
+        for leave in (harness.Client.close, harness.Client.reset):
+            client = harness.Client(program.port, receive_buffer=65536)
+            client.request("GET", "/export.csv?table=twice")
+            client.read_head()
+            leave(client)
+        harness.wait_until(lambda: stats_of(program)["stopped"] == 2, 2, "the queries to stop")
+        told = settled(program)
+        assert (told["complete"], told["failed"]) == (0, 0)
+        assert told["rows"] < 3 * EXPORT_ROWS
+        # One that is inside a step, which has not found a row and never will: only an interrupt ends it.
+        client = harness.Client(program.port)
+        client.request("GET", "/export.csv?table=never")
+        harness.wait_until(lambda: stats_of(program)["running"] == 1, 2, "the query to begin")
+        time.sleep(0.1)
+        assert client.is_open() and stats_of(program)["running"] == 1
+        client.close()
+        harness.wait_until(lambda: stats_of(program)["stopped"] == 3, 2, "the query to be interrupted")
+        assert settled(program)["running"] == 0
+        assert program.stderr().count("stopped: the client left") == 3
+
+
+def test_export_that_fails_is_never_whole(orders, tmp_path):
+    with with_database("export", orders) as program:
+        response = harness.fetch(program.port, "GET", "/export.csv?table=fails_late")
+        assert response.status == 200 and not response.complete
+        # What came before the failure may be lost, but nothing else is sent for it.
+        lines = bytes(response.body).split(b"\r\n")
+        assert lines[0] == b"id,x" and len(lines) <= FAILS_AT + 1
+        assert all(line == b"%d," % number for number, line in enumerate(lines[1:-1], 1))
+        assert harness.fetch(program.port, "GET", "/export.csv?table=fails_at_once").status == 500
+        assert settled(program)["failed"] == 2
+        assert "fails_late: 19999 rows, failed: integer overflow" in program.stderr()
+
+    # A file that is damaged in the middle.
+    path = tmp_path / "damaged.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, x TEXT)")
+        db.executemany("INSERT INTO orders VALUES (?, ?)", ((n, "x" * 100) for n in range(20_000)))
+        db.commit()
+        page = db.execute("PRAGMA page_size").fetchone()[0]
+        middle = db.execute("PRAGMA page_count").fetchone()[0] // 2 * page
+    with open(path, "r+b") as file:
+        file.seek(middle)
+        file.write(b"\xff" * page)
+    with with_database("export", path) as program:
+        response = harness.fetch(program.port, "GET", "/export.csv")
+        assert response.status == 200 and not response.complete
+        assert 0 < response.body_bytes < middle and settled(program)["failed"] == 1
+        assert "failed: database disk image is malformed" in program.stderr()
+
+
+def test_export_has_so_many_threads(orders):
+    """With one thread the second export begins when the first one's client has left."""
+    with with_database("export", orders, "--exports", "1") as program:
+        first, second = harness.Client(program.port, receive_buffer=65536), harness.Client(program.port)
+        first.request("GET", "/export.csv?table=twice")
+        first.read_head()
+        second.request("GET", "/export.csv?table=fails_late")
+        time.sleep(0.2)
+        assert second.is_open() and stats_of(program)["running"] == 1
+        first.close()
+        assert second.read_head().status == 200
+        second.close()
+        assert with_database_fails("export", orders, "--exports", "0")
+
+
+def with_database_fails(name, path, *args):
+    try:
+        with_database(name, path, *args).kill()
+    except AssertionError as error:
+        return "is refused" in str(error)
+    return False
+
+
+# ---- uploads
+
+def records_of(path):
+    """[(upload, line, record)] in the order they were stored; the database must be sound."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        return db.execute("SELECT upload, line, record FROM records ORDER BY id").fetchall()
+
+
+def upload(port, body, *fields, **kw):
+    response = harness.fetch(port, "POST", "/ingest", *fields, body=body, **kw)
+    return response.status, json.loads(bytes(response.body)) if response.get(
+        "content-type") == "application/json" else bytes(response.body)
+
+
+def test_ingest_stores_what_was_sent(tmp_path):
+    path = tmp_path / "records.db"
+    with with_database("ingest", path) as program:
+        body = ('{"a":1}\n\n{"b":"k\u00e4se \U0001f9c0 \\u0000","c":[{}]}\r\n { "d" : null } \n{}').encode()
+        assert upload(program.port, body) == (201, {"upload": 1, "records": 4, "lines": 5, "bytes": len(body)})
+        stored = [(1, 1, '{"a":1}'), (1, 3, '{"b":"k\u00e4se \U0001f9c0 \\u0000","c":[{}]}'),
+                  (1, 4, ' { "d" : null } '), (1, 5, "{}")]
+        assert records_of(path) == stored
+        lines = [json.dumps({"n": n, "text": "x" * (n % 300)}) for n in range(5000)]
+        body = "\n".join(lines).encode() + b"\n"
+        packed = gzip.compress(body)
+        assert upload(program.port, packed, "Content-Encoding: gzip") == (
+            201, {"upload": 2, "records": 5000, "lines": 5000, "bytes": len(body)})
+        assert records_of(path) == stored + [(2, n, line) for n, line in enumerate(lines, 1)]
+        longest = b'{"x":"%s"}\n' % (b"y" * (65534 - 8))
+        assert upload(program.port, longest)[0] == 201
+        assert upload(program.port, b"") == (201, {"upload": 4, "records": 0, "lines": 0, "bytes": 0})
+        assert harness.fetch(program.port, "GET", "/ingest").status == 405
+        assert stats_of(program) == {"running": 0, "stored": 4, "refused": 0, "broken": 0, "lines": 5006}
+
+
+def test_ingest_names_the_bad_line(tmp_path):
+    path = tmp_path / "records.db"
+    good = b'{"a":1}\n' * 3000
+    with with_database("ingest", path) as program:
+        for line in (b"{", b"[1]", b"1", b'"text"', b"null", b"{'a':1}", b'{"a":1}x', b'{"a":1,}', b" ",
+                     b"\xef\xbb\xbf{}", b"[" * 5000):
+            assert upload(program.port, good + line + b"\n" + good) == (
+                400, {"error": "not a JSON object", "line": 3001}), line
+        for line in (b'{"a":"\xff"}', b'{"a":"\xc0\x80"}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\xf4\x90\x80\x80"}',
+                     b'{"a":"\xe2\x82"}', b'{"a":1}\0', b'\0{"a":1}', b'{"a":"\xc3'):
+            assert upload(program.port, b"\n" + line) == (400, {"error": "not UTF-8 text", "line": 2}), line
+        # The last line of all, and one that comes alone while the upload goes on.
+        assert upload(program.port, good + b'{"a":') == (400, {"error": "not a JSON object", "line": 3001})
+        with harness.Client(program.port) as client:
+            client.send(b"POST /ingest HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.send(wire.chunk(b'{}\nbad\n{}\n'))
+            response = client.read_response()
+            assert response.status == 400 and json.loads(bytes(response.body))["line"] == 2
+        for size in (65535, 300_000):
+            assert upload(program.port, b"{}\n" + b"{" * size + b"\n{}\n") == (
+                413, {"error": "over 65534 bytes", "line": 2})
+        assert records_of(path) == []
+        told = stats_of(program)
+        assert (told["running"], told["stored"], told["refused"], told["broken"]) == (0, 0, 23, 0)
+
+
+def test_ingest_bounds_the_body(tmp_path):
+    path = tmp_path / "records.db"
+    with with_database("ingest", path, "--max-body", "100000") as program:
+        line = b'{"a":1}\n'
+        assert upload(program.port, line * 12500)[0] == 201
+        assert upload(program.port, line * 12501)[0] == 413
+        with harness.Client(program.port) as client:  # without a length
+            client.send(b"POST /ingest HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            client.send(b"".join(wire.chunk(line * 1000) for _ in range(13)) + wire.last_chunk())
+            assert client.read_response().status == 413
+        packed = gzip.compress(line * 12501)  # small on the wire
+        assert len(packed) < 1000 and upload(program.port, packed, "Content-Encoding: gzip")[0] == 413
+        assert len(records_of(path)) == 12500
+
+
+def test_ingest_of_a_broken_upload_leaves_nothing(tmp_path):
+    path = tmp_path / "records.db"
+    body = b'{"text":"%s"}\n' % (b"x" * 200) * 20_000
+    heads = (b"POST /ingest HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (len(body) + 1) + body,
+             b"POST /ingest HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + wire.chunk(body))
+    with with_database("ingest", path) as program:
+        broken, lines = 0, 0
+        for octets in heads:
+            for leave in (harness.Client.fin, harness.Client.reset):
+                client = harness.Client(program.port)
+                client.send(octets)
+                lines += 20_000  # they have all been staged when it breaks off
+                harness.wait_until(lambda: stats_of(program)["lines"] >= lines - 2048, 10, "the lines")
+                leave(client)
+                broken += 1
+                harness.wait_until(lambda: stats_of(program)["broken"] == broken, 5, "the break to be seen")
+                lines = stats_of(program)["lines"]
+                client.close()
+        assert stats_of(program)["stored"] == 0 and stats_of(program)["running"] == 0
+        assert records_of(path) == []
+        assert upload(program.port, body)[0] == 201
+        assert len(records_of(path)) == 20_000
+
+
+class Feed:
+    """An NDJSON body of so many MB that is sent as it is made: one MB of lines, again and again."""
+
+    def __init__(self, mb):
+        self.block = b"".join(b'{"n":%d,"text":"%s"}\n' % (n, b"x" * 1000) for n in range(1000))
+        self.count = mb * 1_000_000 // len(self.block) + 1
+        self.lines, self.size = 1000 * self.count, len(self.block) * self.count
+
+    def head(self):
+        return b"POST /ingest HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % self.size
+
+    def send(self, client):
+        client.send(self.head())
+        for _ in range(self.count):
+            client.send(self.block)
+
+    def sha256(self):
+        total = hashlib.sha256()
+        for _ in range(self.count):
+            total.update(self.block)
+        return total.hexdigest()
+
+
+def test_ingest_of_any_size_in_bounded_memory(tmp_path):
+    path = tmp_path / "records.db"
+    feed = Feed(INGEST_MB)
+    with with_database("ingest", path) as program:
+        with harness.Client(program.port, 60) as client:
+            feed.send(client)
+            response = client.read_response()
+        assert json.loads(bytes(response.body)) == {
+            "upload": 1, "records": feed.lines, "lines": feed.lines, "bytes": feed.size}
+        if not harness.IS_SANITIZED:
+            assert peak_rss(program) < 32 << 20, f"{peak_rss(program)} bytes"
+    total = hashlib.sha256()
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        for record, in db.execute("SELECT record FROM records ORDER BY line"):
+            total.update(record.encode() + b"\n")
+    assert total.hexdigest() == feed.sha256()
+
+
+def test_ingest_of_several_at_once(tmp_path):
+    """One uploader takes his time; the others do not wait for him. Each one's records stay together."""
+    path = tmp_path / "records.db"
+    lines = [b'{"n":%d}\n' % n for n in range(3000)]
+    with with_database("ingest", path, "--threads", "1") as program:
+        with harness.Client(program.port) as slow:
+            slow.send(b"POST /ingest HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+            slow.send(wire.chunk(b"".join(lines)))
+            harness.wait_until(lambda: stats_of(program)["lines"] == 3000, 5, "the lines")
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                done = [pool.submit(upload, program.port, b"".join(lines), timeout=30) for _ in range(8)]
+                told = [one.result() for one in done]
+            assert sorted(body["upload"] for status, body in told if status == 201) == list(range(1, 9))
+            assert len(records_of(path)) == 8 * 3000
+            slow.send(wire.last_chunk())
+            assert json.loads(bytes(slow.read_response().body))["upload"] == 9
+        stored = records_of(path)
+        assert stored == [(number, n, lines[n - 1].decode().rstrip("\n"))
+                          for number in range(1, 10) for n in range(1, 3001)]
+
+
+def test_ingest_slows_its_uploader_down(tmp_path):
+    """A database that takes 256 KiB in 200 ms: what it does not take stays with the client."""
+    feed = Feed(1000)
+    with with_database("ingest", tmp_path / "records.db", "--pause-ms", "200", "--threads", "1") as program:
+        with harness.Client(program.port) as client:
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 18)
+            client.send(feed.head())
+            client.sock.setblocking(False)
+            sent, until = 0, time.monotonic() + 2
+            while time.monotonic() < until:
+                at = sent % len(feed.block)
+                _, ready, _ = select.select([], [client.sock], [], 0.05)
+                sent += client.sock.send(feed.block[at:]) if ready else 0
+            taken = stats_of(program)["lines"] * len(feed.block) // 1000
+            assert 0 < taken < 4 << 20, taken
+            assert sent - taken < 10 << 20, (sent, taken)  # the kernel's buffers, one batch, one window
+            if not harness.IS_SANITIZED:
+                assert peak_rss(program) < 32 << 20, f"{peak_rss(program)} bytes"
+        harness.wait_until(lambda: stats_of(program)["broken"] == 1, 5, "the break to be seen")
+
+
+def test_ingest_killed_in_an_upload(tmp_path):
+    """In the middle of the lines nothing has reached the database; in the middle of the move it is all or nothing."""
+    path = tmp_path / "records.db"
+    program = with_database("ingest", path)
+    assert upload(program.port, b'{"before":1}\n')[0] == 201
+    with harness.Client(program.port) as client:
+        client.send(b"POST /ingest HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n" + b"{}\n" * 100_000)
+        harness.wait_until(lambda: stats_of(program)["lines"] > 90_000, 10, "the lines")
+        program.kill()
+    assert records_of(path) == [(1, 1, '{"before":1}')]
+
+    feed = Feed(INGEST_MB // 4 + 10)
+    program = with_database("ingest", path)
+    log = path.with_name("records.db-wal")
+    with harness.Client(program.port, 60) as client:
+        feed.send(client)
+        deadline = time.monotonic() + 30 * harness.SLOW
+        while not (log.exists() and log.stat().st_size > 1 << 20):  # the move has begun to write
+            assert time.monotonic() < deadline
+        program.kill()
+    assert len(records_of(path)) in (1, 1 + feed.lines)
+    with with_database("ingest", path) as program:
+        assert upload(program.port, b'{"after":1}\n')[0] == 201
+    assert records_of(path)[-1][2] == '{"after":1}'

@@ -377,9 +377,10 @@ static void middleware_order(void **state)
     assert_int_equal(
         weir_router_create(&(struct weir_router_opts){inner, 1, own_404, TEXT("x")}, &child), 0);
     assert_int_equal(weir_router_add(child, "GET", "/", noted_handler, TEXT("root"), NULL), 0);
-    assert_int_equal(weir_router_add(child, "GET", "/h/:a", noted_handler, TEXT("h"),
-                                     &(struct weir_route_opts){single, 1}),
-                     0);
+    assert_int_equal(
+        weir_router_add(child, "GET", "/h/:a", noted_handler, TEXT("h"),
+                        &(struct weir_route_opts){.middleware = single, .middleware_count = 1}),
+        0);
     assert_int_equal(weir_router_add(router, "GET", "/top", noted_handler, TEXT("top"), NULL), 0);
     assert_int_equal(weir_router_mount_take(router, "/api/:v", child), 0);
 
@@ -459,7 +460,8 @@ static void building_while_allocations_fail(void **state)
             r = weir_router_create(&(struct weir_router_opts){c, 1, NULL, NULL}, &child);
         }
         if (r == 0) {
-            r = weir_router_add(child, "GET", "/x/:a", tell, NULL, &(struct weir_route_opts){c, 1});
+            r = weir_router_add(child, "GET", "/x/:a", tell, NULL,
+                                &(struct weir_route_opts){.middleware = c, .middleware_count = 1});
         }
         if (r == 0) {
             r = weir_router_mount_take(top, "/m", weir_take(child));

@@ -155,6 +155,32 @@ static void no_queue_is_none(void **state)
     weir_blocking_pool_destroy(pool);
 }
 
+static int answers_at_once(void *arg)
+{
+    (void)arg;
+    return 42;
+}
+
+/* The thread whose job is seen to be done is free: one after the other needs no queue. */
+static void takes_turns(void *done)
+{
+    for (int i = 0; i < 2000; i++) {
+        int result = 0;
+
+        assert_int_equal(weir__relay_run(pool, 0, answers_at_once, NULL, &result), 0);
+        assert_int_equal(result, 42);
+    }
+    *(bool *)done = true;
+}
+
+static void one_after_the_other_needs_no_queue(void **state)
+{
+    (void)state;
+    make_pool(1, WEIR_BLOCKING_NO_QUEUE);
+    run_in(takes_turns);
+    weir_blocking_pool_destroy(pool);
+}
+
 /* ---- waiting for a thread ---- */
 
 static void waits_for_a_thread(void *done)
@@ -301,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         on_real(a_full_pool_is_busy),
         on_real(no_queue_is_none),
+        on_real(one_after_the_other_needs_no_queue),
         on_real(waiting_ends_by_time_or_by_a_cancel),
         on_real(many_jobs_make_many_calls),
         on_real(a_lack_of_memory_is_told),
