@@ -4,7 +4,7 @@
 # A step reports with `counted`, and fails by its exit status. Set by ./check: $step, $counts, $reports.
 
 plain_steps=(layers banned words format headers release symbols install docs e2e asan e2e-asan corpus)
-slow_steps=(tsan e2e-tsan valgrind failalloc properties clang-release gcc-asan deb fuzz demo)
+slow_steps=(tsan e2e-tsan valgrind failalloc properties clang-release gcc-asan docs-asan deb fuzz demo)
 
 # counted PASSED FAILED [NOTE]: adds to what the step has counted.
 counted() {
@@ -222,10 +222,11 @@ step_install() {
     lint tests/install/run build/release
 }
 
-# What the documents show compiles against the library, and equals the examples it is taken from; every call has its page.
+# What the documents show compiles against the library and does what they say, and equals the examples it is taken from;
+# every call has its page.
 step_docs() {
     build release || return 1
-    lint scripts/check-docs build/release
+    lint limit 300 scripts/check-docs build/release
     lint scripts/reference --check build/release
 }
 
@@ -301,6 +302,12 @@ step_clang_release() {
 }
 
 step_gcc_asan() { sanitized gcc-asan units gcc-asan --no-suite failalloc; }
+
+# The programs of the documents with the sanitizer: a report, a leak too, is an exit status that is not 0.
+step_docs_asan() {
+    build asan || return 1
+    lint limit 600 scripts/check-docs build/asan
+}
 
 # The Debian packages, from a copy of the tree.
 step_deb() { lint limit 600 scripts/check-deb; }

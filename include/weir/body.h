@@ -74,13 +74,14 @@ WEIR_END_DECLS
 /*
  * Example: a small JSON body, at most 64 KiB of it within 5 s; a larger one is answered with 413.
  *
- *     WEIR_CLEANUP(weir_chunk_unrefp) struct weir_chunk *text = NULL;
+ *     struct weir_chunk *text = NULL;
  *     int r = weir_read_all(weir_req_body(req), 65536, weir_after_ms(5000), &text);
  *
- *     if (r < 0) {
- *         return r;
+ *     if (r == 0) {
+ *         r = answer(req, weir_chunk_view(text));
  *     }
- *     return answer(req, weir_chunk_view(text));
+ *     weir_chunk_unref(text);
+ *     return r;
  */
 
 #endif

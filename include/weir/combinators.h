@@ -369,10 +369,14 @@ WEIR_API void weir_batch_destroyp(struct weir_batch **batch);
 WEIR_END_DECLS
 
 /*
- * Example: an upload of at most 1 GiB that may rest for 30 s, taken at 1 MB/s. `body` is consumed in any case.
+ * Example: an upload of at most 1 GiB that may rest for 30 s, taken at 1 MB/s. Each of the calls consumes `body`, also when
+ * it fails; what they are given here is the handler's own, as weir_req_body() is not.
  *
- *     int r = weir_limit_create_take(body, 1u << 30, &body);
+ *     int r = weir_req_decoded_body(req, NULL, &body);
  *
+ *     if (r == 0) {
+ *         r = weir_limit_create_take(body, 1u << 30, &body);
+ *     }
  *     if (r == 0) {
  *         r = weir_timeout_create_take(body, 30000, 0, &body);
  *     }

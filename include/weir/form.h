@@ -87,13 +87,14 @@ WEIR_END_DECLS
 /*
  * Example: a log-in form of at most 4 KiB.
  *
- *     WEIR_CLEANUP(weir_form_destroyp) struct weir_form *form = NULL;
+ *     struct weir_form *form = NULL;
  *     int r = weir_form_read(req, &(struct weir_form_limits){.max_bytes = 4096}, weir_after_ms(5000), &form);
  *
- *     if (r < 0) {
- *         return r;
+ *     if (r == 0) {
+ *         r = log_in(req, weir_form_get(form, "user"), weir_form_get(form, "password"));
  *     }
- *     return log_in(req, weir_form_get(form, "user"), weir_form_get(form, "password"));
+ *     weir_form_destroy(form);
+ *     return r;
  */
 
 #endif

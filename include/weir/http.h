@@ -54,9 +54,11 @@ WEIR_API uint64_t weir_req_id(struct weir_req *req);
 WEIR_API void weir_req_drop_head(struct weir_req *req);
 
 /**
- * The body, borrowed: read it with weir_next(). A request without one gives a source that is at its end. The first
- * read answers an `Expect: 100-continue`. What is left unread at the end is drained within bounds, so that the client
- * can read an early answer.
+ * The body, borrowed: read it with weir_next(). What consumes a source, a combinator for one, is given that of
+ * weir_req_decoded_body() instead, which is the handler's own. A request without a body gives a source that is at its end.
+ * The first read answers an `Expect: 100-continue`, but not after the reply's head: a handler that replies while it reads
+ * begins its reply after that read. What is left unread at the end is drained within bounds, so that the client can read an
+ * early answer.
  * Context: fiber.  Since: 0.1.
  */
 WEIR_API struct weir_source *weir_req_body(struct weir_req *req);

@@ -125,23 +125,18 @@ WEIR_END_DECLS
 /*
  * Example: every file of a form goes to a store, every other field into a small buffer.
  *
- *     WEIR_CLEANUP(weir_multipart_destroyp) struct weir_multipart *form = NULL;
+ *     struct weir_multipart *form = NULL;
  *     struct weir_part *part;
  *     int r = weir_req_multipart(req, NULL, &form);
  *
- *     if (r < 0) {
- *         return r;
- *     }
- *     while ((r = weir_multipart_next(form, weir_after_ms(30000), &part)) > 0) {
+ *     while (r >= 0 && (r = weir_multipart_next(form, weir_after_ms(30000), &part)) > 0) {
  *         if (weir_view_is_absent(weir_part_filename(part))) {
  *             r = keep_field(weir_part_name(part), weir_part_body(part));
  *         } else {
  *             r = store(weir_part_safe_filename(part), weir_part_body(part));
  *         }
- *         if (r < 0) {
- *             return r;
- *         }
  *     }
+ *     weir_multipart_destroy(form);
  *     return r < 0 ? r : weir_reply_empty(req, 204, NULL);
  */
 

@@ -61,7 +61,8 @@ WEIR_API WEIR_NODISCARD int weir_server_create(const struct weir_server_opts *op
  * port  0: any free one, see weir_server_port().
  * error what failed in detail; may be NULL.
  *
- * Returns 0, WEIR_EINVAL, WEIR_EBUSY (the address is in use), WEIR_EIO, WEIR_ESTATE (started already).
+ * Returns 0, WEIR_EINVAL (no literal address), WEIR_EBUSY (the address is in use), WEIR_ELIMIT (eight listeners are there,
+ * or no descriptor is left), WEIR_ENOMEM, WEIR_EIO, WEIR_ESTATE (it runs already).
  * Context: any thread.  Since: 0.1.
  */
 WEIR_API WEIR_NODISCARD int weir_server_listen(struct weir_server *server, const char *host,

@@ -181,7 +181,7 @@ WEIR_END_DECLS
  *         struct weir_sink *out = NULL;
  *         int r;
  *
- *         if (weir_view_to_u64(weir_req_field(req, "Last-Event-ID"), &opts.after_id) == 0) {
+ *         if (weir_view_to_u64(weir_sse_last_event_id(req), &opts.after_id) == 0) {
  *             opts.from = WEIR_TOPIC_FROM_AFTER;
  *         }
  *         r = weir_topic_subscribe(arg, &opts, &subscription);
