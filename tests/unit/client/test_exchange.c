@@ -77,7 +77,7 @@ static void take_mega_chunk(struct visit *visit)
     weir_exchange_destroy(exchange);
 }
 
-static void a_mega_chunk_arrives_in_pieces(void **state)
+static void v18_a_mega_chunk_arrives_in_pieces(void **state)
 {
     (void)state;
     visit_with(NULL, send_mega_chunk, take_mega_chunk, NULL);
@@ -358,7 +358,7 @@ static void each_clock_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_mega_chunk_arrives_in_pieces),
+        cmocka_unit_test(v18_a_mega_chunk_arrives_in_pieces),
         cmocka_unit_test(every_truncation_is_reported),
         cmocka_unit_test(v16_a_reset_that_a_write_heard_of),
         cmocka_unit_test(cancel_closes_at_once),
