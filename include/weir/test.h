@@ -23,7 +23,7 @@ enum weir_test_act {
     WEIR_TEST_BODY_END, /* the body ends, with `trailers`. Without this step it ends with the last of its bytes */
     WEIR_TEST_BODY_OPEN, /* the body does not end by itself; the time does not matter */
     WEIR_TEST_PACE, /* from now on it reads `bytes` bytes of the reply per ms, WEIR_TEST_ANY: as they come; 0: it stalls */
-    WEIR_TEST_FIN, /* it ends its sending side: in the middle of its body that is a truncation, after it it leaves */
+    WEIR_TEST_FIN, /* it ends its sending side, and so leaves; in the middle of its body that is a truncation */
     WEIR_TEST_RESET, /* it resets the connection */
     WEIR_TEST_CALL, /* call(arg) on the loop's stack, which must not suspend: whatever else happens at that time */
 };

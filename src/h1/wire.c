@@ -201,6 +201,17 @@ static int take_kept(struct weir__h1_wire *wire, size_t max, struct weir_chunk *
     return r;
 }
 
+/* The kernel tells of a reset once: whoever asked before, a write or the look at the peer, has noted it, and what a read
+ * sees then only looks like a FIN. After a real one a reset is an EPIPE. Returns 0 or WEIR_ERESET. */
+static int check_fin(struct weir__h1_wire *wire)
+{
+    if (wire->stream.gone != WEIR_REASON_RESET || wire->stream.native != ECONNRESET) {
+        return 0;
+    }
+    wire->tcp.native = ECONNRESET;
+    return WEIR_ERESET;
+}
+
 /* Raw bytes, kept ones first: 1, 0 at the FIN, WEIR_EAGAIN, or an error. */
 static int read_raw(struct weir__h1_wire *wire, size_t max, struct weir_chunk **ret)
 {
@@ -225,7 +236,7 @@ static int read_raw(struct weir__h1_wire *wire, size_t max, struct weir_chunk **
     r = weir__tcp_read(&wire->tcp, weir_chunk_data(chunk), max, &len);
     if (r != 1) {
         weir_chunk_unref(chunk);
-        return r;
+        return r == 0 ? check_fin(wire) : r;
     }
     weir__chunk_set_len(chunk, len);
     *ret = chunk;
@@ -435,6 +446,9 @@ static int repay(struct weir__stream *stream, uint64_t taken, int native, bool a
     }
     if (at_eof) {
         wire->keep = false;
+        if (check_fin(wire) < 0) {
+            return WEIR_ERESET;
+        }
         if (wire->in_framing == WEIR__H1_LENGTH) {
             return WEIR_ETRUNCATED;
         }

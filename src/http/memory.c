@@ -87,9 +87,8 @@ static void apply(struct weir__memory *memory, const struct weir__memory_step *s
                               step->bytes);
         return;
     case WEIR__MEMORY_FIN:
-        if (memory->is_client || !memory->in_end) {
-            memory->in_fin = true;
-        } else if (!memory->opts.half_close) {
+        memory->in_fin |= memory->is_client || !memory->in_end;
+        if (!memory->is_client && !memory->opts.half_close) {
             gone(memory, WEIR_REASON_FIN, 0);
         }
         break;

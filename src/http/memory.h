@@ -24,7 +24,8 @@ enum weir__memory_act {
     WEIR__MEMORY_STREAM_WINDOW, /* the peer takes `bytes` more of this stream */
     WEIR__MEMORY_CONN_WINDOW,   /* ... of the connection */
     WEIR__MEMORY_SOCKET,        /* ... through the socket */
-    WEIR__MEMORY_FIN, /* its sending side ends: in the middle of a body that is a truncation, after it the peer is gone */
+    WEIR__MEMORY_FIN, /* its sending side ends: in the middle of a body that is a truncation. A client is gone with it,
+                         unless half_close */
     WEIR__MEMORY_GONE, /* it leaves for `reason`, `code` being the native cause */
     WEIR__MEMORY_CALL, /* call(arg) on the loop's stack: whatever else a test wants at that time */
 };
@@ -59,7 +60,7 @@ struct weir__memory_opts {
     struct weir_fields *fields;   /* given */
     uint64_t body_length;         /* as declared; WEIR_LENGTH_UNKNOWN */
     bool http10, expect_continue;
-    bool half_close;                             /* a FIN after the body is no leave */
+    bool half_close;                             /* a FIN is no leave */
     bool use_fds;                                /* lends and takes descriptors */
     uint64_t stream_window, conn_window, socket; /* what the peer takes at first; 0: any amount */
     uint64_t receive_window; /* what it may send beyond what was released; 0: any amount */

@@ -91,6 +91,8 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
     struct weir_chunk *first = NULL;
     struct weir_sink *sink;
     size_t first_len = body.len < WEIR_CHUNK_BYTES ? body.len : WEIR_CHUNK_BYTES;
+    /* A 304 has the length of the 200 that it stands for, or none (RFC 9110 8.6). */
+    uint64_t length = status == 304 && body.len == 0 ? WEIR_LENGTH_UNKNOWN : body.len;
     int r = 0;
 
     /* Before the head, so that a lack of memory is still a status. */
@@ -104,7 +106,7 @@ int weir_reply_bytes(struct weir_req *req, int status, struct weir_fields *field
         r = weir__reply_fields(fields, &type_field, 1, &own);
     }
     if (r == 0) {
-        r = weir_stream_begin(req, status, own != NULL ? own : fields, body.len, &sink);
+        r = weir_stream_begin(req, status, own != NULL ? own : fields, length, &sink);
     }
     weir_fields_destroy(own);
     if (r < 0) {

@@ -257,7 +257,7 @@ static void v16_ends_that_are_none(void **state)
                               .arg = &whole,
                               .steps = steps,
                               .count = 2,
-                              .opts = {.body_length = 200}};
+                              .opts = {.body_length = 200, .half_close = true}};
 
         steps[1].at_ms = 50;
         play(&scene);

@@ -147,11 +147,12 @@ static void v16_an_upload_that_breaks_off(void **state)
             for (int read_all = 0; read_all < 2; read_all++) {
                 struct weir__memory_step steps[4];
                 struct upload upload = {.read_all = read_all};
-                struct scene scene = {.handler = takes_all,
-                                      .arg = &upload,
-                                      .steps = steps,
-                                      .count = before + 1,
-                                      .opts = {.body_length = WEIR_LENGTH_UNKNOWN}};
+                struct scene scene = {
+                    .handler = takes_all,
+                    .arg = &upload,
+                    .steps = steps,
+                    .count = before + 1,
+                    .opts = {.body_length = WEIR_LENGTH_UNKNOWN, .half_close = true}};
 
                 memcpy(steps, two_parts, sizeof(steps));
                 steps[before] = cases[i].step;

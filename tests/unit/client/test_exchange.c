@@ -77,7 +77,7 @@ static void take_mega_chunk(struct visit *visit)
     weir_exchange_destroy(exchange);
 }
 
-static void a_mega_chunk_arrives_in_pieces(void **state)
+static void v18_a_mega_chunk_arrives_in_pieces(void **state)
 {
     (void)state;
     visit_with(NULL, send_mega_chunk, take_mega_chunk, NULL);
@@ -168,6 +168,55 @@ static void every_truncation_is_reported(void **state)
             }
         }
     }
+}
+
+/* Answers in part and without a length, and resets the connection while the client still sends. */
+static void reset_in_the_answer(struct peer *peer, int fd, int number)
+{
+    (void)peer;
+    (void)number;
+    if (peer_head(fd)) {
+        peer_say(fd, "HTTP/1.1 200 OK\r\n\r\nhalf");
+        usleep(50000);
+        peer_reset_on_close(fd);
+    }
+}
+
+/* The kernel tells of a reset once, and here a write hears of it: the read behind it must not take it for the FIN. */
+static void send_into_a_reset(struct visit *visit)
+{
+    struct weir_exchange *exchange;
+    struct weir_chunk *chunk;
+    struct weir_error error = {0};
+    struct weir_error why;
+    uint64_t bytes = 0;
+    int r;
+
+    assert_int_equal(open_request(visit, "POST", true, &exchange, &error), 0);
+    assert_int_equal(weir_exchange_head(exchange, &error), 0);
+    if (visit->arg != NULL) {
+        assert_int_equal(weir_next(weir_exchange_body(exchange), -1, &chunk), 1);
+        weir_chunk_unref(chunk);
+    }
+    do {
+        r = weir_emit_bytes(weir_exchange_sink(exchange), weir_str("more and more of it"), -1);
+        if (r == 0) {
+            r = weir_flush(weir_exchange_sink(exchange));
+        }
+        usleep(1000); /* without the loop, which would hear of it first */
+    } while (r == 0);
+    assert_int_equal(r, WEIR_ERESET);
+    assert_int_equal(read_rest(exchange, &bytes), WEIR_ERESET);
+    weir_source_error(weir_exchange_body(exchange), &why);
+    assert_int_equal(why.reason, WEIR_REASON_RESET);
+    weir_exchange_destroy(exchange);
+}
+
+static void v16_a_reset_that_a_write_heard_of(void **state)
+{
+    (void)state;
+    visit_with(NULL, reset_in_the_answer, send_into_a_reset, NULL);
+    visit_with(NULL, reset_in_the_answer, send_into_a_reset, "read before");
 }
 
 /* ---- cancel ---- */
@@ -309,8 +358,9 @@ static void each_clock_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_mega_chunk_arrives_in_pieces),
+        cmocka_unit_test(v18_a_mega_chunk_arrives_in_pieces),
         cmocka_unit_test(every_truncation_is_reported),
+        cmocka_unit_test(v16_a_reset_that_a_write_heard_of),
         cmocka_unit_test(cancel_closes_at_once),
         cmocka_unit_test(each_clock_runs),
     };

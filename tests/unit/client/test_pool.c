@@ -340,6 +340,32 @@ static void no_slot_in_time(struct visit *visit)
     exchange_once(visit, false); /* the first one's body was not read: its connection has gone */
 }
 
+/* V17: a head is not the end of what a connection is taken for. */
+static void first_the_body(struct visit *visit)
+{
+    struct weir_exchange *first, *second;
+    struct weir_error error = {0};
+    uint64_t bytes;
+
+    assert_int_equal(get(visit, &first, &error), 0);
+    assert_int_equal(weir_exchange_status(first), 200);
+    assert_int_equal(get(visit, &second, &error), WEIR_ELIMIT);
+    assert_int_equal(read_rest(first, &bytes), 0);
+    assert_int_equal(get(visit, &second, &error),
+                     WEIR_ELIMIT); /* nor is its last byte, to its owner */
+    weir_exchange_destroy(first);
+    assert_int_equal(get(visit, &second, &error), 0);
+    assert_true(weir_exchange_is_reused(second));
+    weir_exchange_destroy(second);
+}
+
+static void v17_a_slot_is_held_until_the_body_is_over(void **state)
+{
+    (void)state;
+    visit_with(&(struct weir_client_opts){.max_connections = 1, .dial_timeout_ms = 100}, answer_all,
+               first_the_body, NULL);
+}
+
 static void a_slot_is_waited_for_in_bounds(void **state)
 {
     (void)state;
@@ -357,6 +383,7 @@ int main(void)
         cmocka_unit_test(a_closed_one_leaves_the_pool),
         cmocka_unit_test(slots_are_shared_by_loops),
         cmocka_unit_test(a_slot_goes_to_another_loop),
+        cmocka_unit_test(v17_a_slot_is_held_until_the_body_is_over),
         cmocka_unit_test(a_slot_is_waited_for_in_bounds),
     };
 

@@ -225,7 +225,7 @@ static void ends_that_are_none(void **state)
                               .arg = &reading,
                               .steps = steps,
                               .count = 2,
-                              .opts = {.body_length = 200}};
+                              .opts = {.body_length = 200, .half_close = true}};
 
         for (int same_time = 0; same_time < 2; same_time++) {
             steps[1].at_ms = same_time ? 10 : 50;
@@ -235,6 +235,22 @@ static void ends_that_are_none(void **state)
             assert_int_equal(scene.result.status, cases[i].status);
             assert_int_equal(scene.result.ended, cases[i].status != 0);
         }
+    }
+    /* Where a FIN means that the client has gone, it is that as well: there is nobody to answer. */
+    for (int same_time = 0; same_time < 2; same_time++) {
+        struct weir__memory_step steps[2] = {three_parts[0], cases[0].step};
+        struct reading reading = {.bytes = 100, .result = WEIR_ETRUNCATED};
+        struct scene scene = {.handler = reads,
+                              .arg = &reading,
+                              .steps = steps,
+                              .count = 2,
+                              .opts = {.body_length = 200}};
+
+        steps[1].at_ms = same_time ? 10 : 50;
+        play(&scene);
+        assert_int_equal(reading.error.reason, WEIR_REASON_FIN);
+        assert_int_equal(scene.result.status, 0);
+        assert_int_equal(scene.result.gone, WEIR_REASON_FIN);
     }
 }
 

@@ -165,7 +165,7 @@ static void an_error_travels_forward(void **state)
                               .arg = &piping,
                               .steps = steps,
                               .count = 2,
-                              .opts = {.body_length = 150}};
+                              .opts = {.body_length = 150, .half_close = true}};
 
         play(&scene);
         assert_int_equal(piping.r, cases[i].code);

@@ -268,7 +268,7 @@ static void upload_to_who_sips(struct scene *scene)
     wait_for(&left, 1); /* the disconnect has ended its sleep */
 }
 
-static void an_upload_waits_for_its_handler(void **state)
+static void v5_an_upload_waits_for_its_handler(void **state)
 {
     (void)state;
     play(1, 0, upload_to_who_sips);
@@ -356,7 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_pass_both_ways_at_once),
-        cmocka_unit_test(an_upload_waits_for_its_handler),
+        cmocka_unit_test(v5_an_upload_waits_for_its_handler),
         cmocka_unit_test(leaving_ends_handlers_on_every_thread),
         cmocka_unit_test(a_stop_ends_what_outlives_the_grace),
         cmocka_unit_test(it_starts_and_stops_at_any_moment),
