@@ -3,9 +3,26 @@
  * Running middleware. Invariant: after each step the reply is over, if it could be begun at all, and the filters that the
  * step hooked are unhooked, for they lay on its frame.
  */
+#include <weir/blocking.h>
 #include <weir/middleware.h>
 
 #include "http/request.h"
+#include "rt/relay.h"
+
+struct conclusion {
+    struct weir_req *req;
+    int r;
+};
+
+static int conclude(void *arg)
+{
+    struct conclusion *conclusion = arg;
+
+    weir__shield_begin();
+    weir__req_conclude(conclusion->req, conclusion->r, false);
+    weir__shield_end();
+    return 0;
+}
 
 int weir_chain_run(const struct weir_chain *next, struct weir_req *req)
 {
@@ -27,9 +44,7 @@ int weir_chain_run(const struct weir_chain *next, struct weir_req *req)
     }
     req->filters = filters;
     req->values = values;
-    weir__shield_begin();
-    weir__req_conclude(req, r, false);
-    weir__shield_end();
+    weir_blocking_on_loop(conclude, &(struct conclusion){req, r}); /* also of a chain on a thread */
     return r;
 }
 
@@ -73,8 +88,15 @@ static enum weir_outcome outcome_of(struct weir__stream *stream)
     }
 }
 
+WEIR__RELAY_VOID_2(relay_req_answer, weir_req_answer, struct weir_req *, struct weir_answer *)
+
 void weir_req_answer(struct weir_req *req, struct weir_answer *ret)
 {
+    if (weir__relay_here != NULL) {
+        relay_req_answer(req, ret);
+        return;
+    }
+
     struct weir__stream *stream = req->stream;
     struct weir_stall stall;
 

@@ -5,6 +5,8 @@
 
 #include <weir/blocking.h>
 #include <weir/combinators.h>
+#include <weir/middleware.h>
+#include <weir/ndjson.h>
 #include <weir/offload.h>
 #include <weir/select.h>
 #include <weir/sources.h>
@@ -274,6 +276,65 @@ static void every_call_works_on_a_thread(void **state)
     assert_int_equal(scene.result.taken, 14);
 }
 
+/* ---- producers ---- */
+
+struct producing {
+    int mode; /* 0 SSE, 1 NDJSON, 2 bytes */
+    int result;
+};
+
+static int produces(struct weir_sink *out, void *arg)
+{
+    struct producing *producing = arg;
+    int r;
+
+    must(on_own_thread());
+    if (producing->mode == 0) {
+        r = weir_sse_emit(out, &(struct weir_event){.data = weir_str("x")});
+    } else if (producing->mode == 1) {
+        r = weir_ndjson_emit(out, weir_str("{}"));
+    } else {
+        r = weir_emit_bytes(out, weir_str("bytes"), -1);
+    }
+    return r < 0 ? r : producing->result;
+}
+
+static int replies_by_producer(struct weir_req *req, void *arg)
+{
+    struct producing *producing = arg;
+    struct weir_answer answer;
+    int r;
+
+    if (producing->mode == 0) {
+        r = weir_reply_sse(req, 200, produces, arg);
+    } else if (producing->mode == 1) {
+        r = weir_reply_ndjson(req, 200, produces, arg);
+    } else {
+        r = weir_reply_stream(req, 200, NULL, WEIR_LENGTH_UNKNOWN, produces, arg);
+    }
+    weir_req_answer(req, &answer);
+    must(answer.outcome == (r == 0 ? WEIR_OUTCOME_COMPLETE : WEIR_OUTCOME_ABORTED));
+    return r;
+}
+
+static void producers_work_on_a_thread(void **state)
+{
+    static const uint64_t sizes[] = {9, 3, 5};
+
+    (void)state;
+    for (int mode = 0; mode < 3; mode++) {
+        struct producing producing = {.mode = mode};
+        struct scene scene = {.started = 0};
+
+        play_blocking(&scene, replies_by_producer, &producing);
+        assert_true(scene.result.ended);
+        assert_int_equal(scene.result.taken, sizes[mode]);
+        producing.result = WEIR_EIO;
+        play_blocking(&scene, replies_by_producer, &producing);
+        assert_true(scene.result.aborted && !scene.result.ended);
+    }
+}
+
 /* A fiber may use it too: a plain call. */
 static int calls_on_the_loop(struct weir_req *req, void *arg)
 {
@@ -534,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_pass_with_the_bounds_of_a_fiber),
         cmocka_unit_test(every_call_works_on_a_thread),
+        cmocka_unit_test(producers_work_on_a_thread),
         cmocka_unit_test(on_loop_is_a_plain_call_in_a_fiber),
         cmocka_unit_test(its_result_is_the_handlers),
         cmocka_unit_test(v10_a_leave_is_told_at_once),

@@ -216,6 +216,31 @@ static void its_code_becomes_a_status(void **state)
     assert_int_equal(ask("GET", "/"), 500);
 }
 
+/* All of a router on a thread: what needs the loop finds its way there. */
+static void a_router_on_a_thread(void **state)
+{
+    struct weir_middleware around[] = {{noting, TEXT("A")}};
+    struct weir_blocking blocking = {.handler = weir_router_handle, .pool = pool};
+    struct scene scene = {.handler = weir_blocking_handler, .arg = &blocking};
+    int code = WEIR_ENOTFOUND;
+
+    (void)state;
+    assert_int_equal(
+        weir_router_add(router, "GET", "/", noted, TEXT("h"),
+                        &(struct weir_route_opts){.middleware = around, .middleware_count = 1}),
+        0);
+    assert_int_equal(weir_router_add(router, "GET", "/fails", fails, &code, NULL), 0);
+    blocking.arg = router;
+    scene.opts.target = "/";
+    play(&scene);
+    assert_int_equal(scene.result.status, 200);
+    assert_string_equal(calls, "A@thread h@thread -A@thread ");
+    assert_int_equal(answer.outcome, WEIR_OUTCOME_COMPLETE);
+    scene.opts.target = "/fails";
+    play(&scene);
+    assert_int_equal(scene.result.status, 404);
+}
+
 /* ---- a full pool ---- */
 
 /* Keeps the pool's one thread in a library while the request goes on. */
@@ -323,6 +348,7 @@ int main(void)
         TEST(a_mounted_route_blocks_still),
         TEST(parameters_on_a_thread),
         TEST(its_code_becomes_a_status),
+        TEST(a_router_on_a_thread),
         TEST(a_full_pool_is_a_503_that_middleware_sees),
         TEST(a_request_waits_for_a_thread_so_long),
         TEST(a_pool_is_for_handlers_that_block),
