@@ -155,6 +155,19 @@ void weir_server_destroy(struct weir_server *server)
     weir_free(server);
 }
 
+/* The sockets of several loops share their port, and would share it with any other program of this user: so one that shares
+ * nothing asks first. */
+static int ask_for_port(const char *host, uint16_t port, struct weir_error *error)
+{
+    int fd = -1;
+    int r = weir__listen(weir_str(host), port, 0, false, &fd, NULL, error);
+
+    if (r == 0) {
+        close(fd);
+    }
+    return r;
+}
+
 int weir_server_listen(struct weir_server *server, const char *host, uint16_t port,
                        struct weir_error *error)
 {
@@ -169,7 +182,14 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     if (server->listener_count == WEIR__MAX_LISTENERS) {
         return WEIR_ELIMIT;
     }
+    host = host != NULL ? host : "";
     threads = server->serve.opts.threads;
+    if (threads > 1 && port != 0) {
+        r = ask_for_port(host, port, error);
+        if (r < 0) {
+            return r;
+        }
+    }
     listeners = &server->listeners[server->listener_count];
     listeners->port = port;
     listeners->fds = weir_alloc(threads * sizeof(int));
@@ -181,8 +201,8 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     }
     /* One socket a loop; the first settles the port. */
     for (unsigned i = 0; i < threads && r == 0; i++) {
-        r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1,
-                         &listeners->fds[i], &listeners->port, error);
+        r = weir__listen(weir_str(host), listeners->port, 0, threads > 1, &listeners->fds[i],
+                         &listeners->port, error);
     }
     if (r < 0) {
         for (unsigned i = 0; i < threads; i++) {

@@ -2,6 +2,7 @@
 /* Server and client together over real sockets: bodies both ways, threads, disconnects, the stop. */
 #include "../net/net_test.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -352,6 +353,31 @@ static void it_starts_and_stops_at_any_moment(void **state)
     }
 }
 
+/* Also where each loop has a socket of its own, which share the port among them. */
+static void a_port_is_one_servers(void **state)
+{
+    const struct weir_server_opts opts[] = {{.handler = handle, .threads = 1},
+                                            {.handler = handle, .threads = 3}};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct weir_server *first = NULL, *second = NULL;
+        struct weir_error error = {0};
+        uint16_t port;
+
+        assert_int_equal(weir_server_create(&opts[i % 2], &first), 0);
+        assert_int_equal(weir_server_create(&opts[i / 2], &second), 0);
+        assert_int_equal(weir_server_listen(first, "127.0.0.1", 0, NULL), 0);
+        port = weir_server_port(first);
+        assert_int_equal(weir_server_listen(second, "127.0.0.1", port, &error), WEIR_EBUSY);
+        assert_int_equal(error.native, EADDRINUSE);
+        assert_int_equal(weir_server_port(second), 0);
+        weir_server_destroy(first);
+        assert_int_equal(weir_server_listen(second, "127.0.0.1", port, NULL), 0);
+        weir_server_destroy(second);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -360,6 +386,7 @@ int main(void)
         cmocka_unit_test(leaving_ends_handlers_on_every_thread),
         cmocka_unit_test(a_stop_ends_what_outlives_the_grace),
         cmocka_unit_test(it_starts_and_stops_at_any_moment),
+        cmocka_unit_test(a_port_is_one_servers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
