@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What leaves an HTTP/1.1 connection. Invariant: while `large` or `tail` is there, nothing is appended to `pending`;
- * whoever finds room() at 0 may write one chunk.
+ * What leaves an HTTP/1.1 connection: the queue, bodies, and sending. Heads are composed in wire_head.c. Invariant: while
+ * `large` or `tail` is there, nothing is appended to `pending`; whoever finds room() at 0 may write one chunk.
  */
 #include "h1/wire_out.h"
 
@@ -9,9 +9,6 @@
 
 #include "base/assert.h"
 #include "bytes/chunk.h"
-#include "h1/client.h"
-#include "h1/compose.h"
-#include "http/request.h"
 
 #define SMALL_BYTES 4096   /* up to so much a write is copied and gathered */
 #define GATHER_BYTES 16384 /* so much gathered leaves without waiting for more */
@@ -85,188 +82,11 @@ void weir__h1_out_commit(struct weir__h1_wire *wire, const struct weir__h1_out *
     }
 }
 
-static void put(struct weir__h1_out *out, const void *bytes, size_t len)
-{
-    weir_debug_assert(out->cap - out->len >= len);
-    memcpy(out->data + out->len, bytes, len);
-    out->len += len;
-}
-
 /* The peer takes no more. What it said before that is still to be read, whether epoll has told of it yet or not. */
 static int lost(struct weir__h1_wire *wire, int r)
 {
     wire->tcp.watch.ready |= WEIR__CAN_READ;
     weir__stream_gone(&wire->stream, WEIR_REASON_RESET, wire->tcp.native);
-    return r;
-}
-
-/* ---- heads ---- */
-
-static bool is(struct weir_view name, const char *text, size_t len)
-{
-    return name.len == len && weir_view_equal_nocase(name, weir_bytes(text, len));
-}
-
-/* Framing and the connection's own fields are written by us alone. */
-static bool is_ours(struct weir_view name)
-{
-    switch (name.len) {
-    case 7:
-        return is(name, "upgrade", 7);
-    case 10:
-        return is(name, "connection", 10) || is(name, "keep-alive", 10);
-    case 14:
-        return is(name, "content-length", 14);
-    case 16:
-        return is(name, "proxy-connection", 16);
-    case 17:
-        return is(name, "transfer-encoding", 17);
-    default:
-        return false;
-    }
-}
-
-static size_t fields_bytes(struct weir_fields *fields)
-{
-    size_t bytes = 0;
-
-    for (size_t i = 0; i < weir_fields_count(fields); i++) {
-        struct weir_field field = weir_fields_at(fields, i);
-
-        bytes += field.name.len + field.value.len + 4;
-    }
-    return bytes;
-}
-
-static int compose_fields(struct weir__h1_out *out, struct weir_fields *fields, bool *ret_has_date)
-{
-    for (size_t i = 0; i < weir_fields_count(fields); i++) {
-        struct weir_field field = weir_fields_at(fields, i);
-        int r;
-
-        if (is_ours(field.name)) {
-            continue;
-        }
-        if (ret_has_date != NULL && is(field.name, "date", 4)) {
-            *ret_has_date = true;
-        }
-        r = weir__h1_compose_field(out, field.name, field.value);
-        if (r < 0) {
-            return r;
-        }
-    }
-    return 0;
-}
-
-/* How the body will be framed; may decide that the connection ends with it. */
-static enum weir__h1_framing choose_framing(struct weir__h1_wire *wire,
-                                            const struct weir__head *head)
-{
-    if (head->no_body) {
-        return WEIR__H1_NO_BODY;
-    }
-    if (head->length < WEIR_LENGTH_UNTIL_CLOSE) {
-        return WEIR__H1_LENGTH;
-    }
-    if (head->status == 0 || (!wire->minor_0 && head->length == WEIR_LENGTH_UNKNOWN)) {
-        return WEIR__H1_CHUNKED;
-    }
-    return WEIR__H1_UNTIL_CLOSE;
-}
-
-static int compose_framing(struct weir__h1_wire *wire, struct weir__h1_out *out,
-                           const struct weir__head *head)
-{
-    static const char chunked[] = "Transfer-Encoding: chunked\r\n";
-    static const char close_line[] = "Connection: close\r\n";
-    static const char keep_line[] = "Connection: keep-alive\r\n";
-    bool length_is_known = head->length < WEIR_LENGTH_UNTIL_CLOSE;
-    int r = 0;
-
-    if (wire->out_framing == WEIR__H1_CHUNKED) {
-        put(out, chunked, sizeof(chunked) - 1);
-    } else if (wire->out_framing == WEIR__H1_LENGTH ||
-               (head->no_body && length_is_known && head->status != 0 && head->status != 204)) {
-        r = weir__h1_compose_field_u64(out, weir_str("Content-Length"), head->length);
-    }
-    if (!wire->keep) {
-        put(out, close_line, sizeof(close_line) - 1);
-    } else if (wire->minor_0 && head->status != 0) {
-        put(out, keep_line, sizeof(keep_line) - 1);
-    }
-    return r;
-}
-
-int weir__h1_out_begin(struct weir__stream *stream, const struct weir__head *head)
-{
-    struct weir__h1_wire *wire = wire_of(stream);
-    struct weir__h1_out out;
-    size_t bytes =
-        256 + head->reason.len + head->method.len + head->target.len + fields_bytes(head->fields);
-    bool has_date = head->status == 0;
-    bool keep = wire->keep;
-    int r;
-
-    if (!weir__h1_wire_is_open(wire)) {
-        return WEIR_ECANCELED;
-    }
-    r = weir__h1_out_reserve(wire, bytes, &out);
-    if (r < 0) {
-        return r;
-    }
-    if (head->status == 0) {
-        weir__h1_client_note_method(wire, head->method);
-    }
-    wire->out_framing = (uint8_t)choose_framing(wire, head);
-    if (head->close || wire->out_framing == WEIR__H1_UNTIL_CLOSE) {
-        wire->keep = false;
-    }
-    r = head->status != 0 ? weir__h1_compose_status(&out, head->status, head->reason)
-                          : weir__h1_compose_request(&out, head->method, head->target);
-    if (r == 0) {
-        r = compose_fields(&out, head->fields, &has_date);
-    }
-    if (r == 0 && !has_date) {
-        r = weir__h1_compose_field(&out, weir_str("Date"), weir__http_date());
-    }
-    if (r == 0) {
-        r = compose_framing(wire, &out, head);
-    }
-    if (r == 0) {
-        r = weir__h1_compose_end(&out);
-    }
-    if (r < 0) {
-        wire->keep = keep;
-        out.len = 0;
-    }
-    weir__h1_out_commit(wire, &out);
-    return r;
-}
-
-int weir__h1_out_inform(struct weir__stream *stream, int status, struct weir_fields *fields)
-{
-    struct weir__h1_wire *wire = wire_of(stream);
-    struct weir__h1_out out;
-    int r;
-
-    if (!weir__h1_wire_is_open(wire)) {
-        return WEIR_ECANCELED;
-    }
-    r = weir__h1_out_reserve(wire, 128 + fields_bytes(fields), &out);
-    if (r < 0) {
-        return r;
-    }
-    r = weir__h1_compose_status(&out, status, weir_bytes(NULL, 0));
-    if (r == 0) {
-        r = compose_fields(&out, fields, NULL);
-    }
-    if (r == 0) {
-        r = weir__h1_compose_end(&out);
-    }
-    if (r < 0) {
-        out.len = 0;
-    }
-    weir__h1_out_commit(wire, &out);
     return r;
 }
 
@@ -325,10 +145,10 @@ static int queue_small(struct weir__h1_wire *wire, struct weir_view bytes, size_
     if (r < 0) {
         return r;
     }
-    put(&out, head, chunk_head(wire, (uint64_t)bytes.len + follows, head));
-    put(&out, bytes.data, bytes.len);
+    weir__h1_out_put(&out, head, chunk_head(wire, (uint64_t)bytes.len + follows, head));
+    weir__h1_out_put(&out, bytes.data, bytes.len);
     if (chunk_ends(wire, bytes.len)) {
-        put(&out, "\r\n", 2);
+        weir__h1_out_put(&out, "\r\n", 2);
     }
     weir__h1_out_commit(wire, &out);
     return 0;
@@ -346,7 +166,7 @@ static int queue_large(struct weir__h1_wire *wire, struct weir_chunk *chunk, siz
         if (r < 0) {
             return r;
         }
-        put(&out, head, len);
+        weir__h1_out_put(&out, head, len);
         weir__h1_out_commit(wire, &out);
     }
     wire->crlf_due = chunk_ends(wire, weir_chunk_len(chunk));
@@ -442,7 +262,7 @@ int weir__h1_out_send_file(struct weir__stream *stream, int fd, uint64_t offset,
 static int queue_tail(struct weir__h1_wire *wire, struct weir_fields *trailers)
 {
     struct weir__h1_out out = {0};
-    size_t bytes = 5 + fields_bytes(trailers);
+    size_t bytes = 5 + weir__h1_out_fields_bytes(trailers);
     bool behind = wire->large != NULL;
     int r;
 
@@ -457,13 +277,13 @@ static int queue_tail(struct weir__h1_wire *wire, struct weir_fields *trailers)
     if (r < 0) {
         return r;
     }
-    put(&out, "0\r\n", 3);
-    r = compose_fields(&out, trailers, NULL);
+    weir__h1_out_put(&out, "0\r\n", 3);
+    r = weir__h1_out_put_fields(&out, trailers, NULL);
     if (r < 0) {
         out.len = 3; /* an illegal trailer must not cost the body its end */
         r = 0;
     }
-    put(&out, "\r\n", 2);
+    weir__h1_out_put(&out, "\r\n", 2);
     if (behind) {
         weir__chunk_set_len(wire->tail, out.len);
     } else {

@@ -11,8 +11,11 @@
  * the kernel fetches that one page, so that the next one who asks at that place is told it is there, and it is alone. Hence
  * cachestat() comes first, which fetches nothing; places to look at are not the same twice; and after a miss the pool brings
  * the whole window, never only what was missed. It asks for the window behind that as well, so that disk and network work
- * side by side, and what was asked for is not looked at but waited for by the pool.
+ * side by side, and what was asked for is not looked at but waited for by the pool. Where cachestat() does not answer, each
+ * page is looked at: a look at some of them would miss holes.
  */
+#include "stream/file.h"
+
 #include <weir/offload.h>
 #include <weir/sources.h>
 
@@ -212,6 +215,13 @@ static int read_off_loop(struct file_source *file, struct weir_chunk *chunk, int
     return r;
 }
 
+static _Atomic bool old_kernel;
+
+void weir__file_without_cachestat(bool without)
+{
+    atomic_store_explicit(&old_kernel, without, memory_order_relaxed);
+}
+
 /* Whether the page cache has a page for each of them, read or on its way: 1, 0, or -1 when the kernel does not say. */
 static int has_pages(struct file_source *file, uint64_t len)
 {
@@ -223,13 +233,14 @@ static int has_pages(struct file_source *file, uint64_t len)
     } pages;
     uint64_t page = page_bytes();
 
-    if (syscall(SYS_cachestat, file->opened->fd, &range, &pages, 0) != 0) {
+    if (atomic_load_explicit(&old_kernel, memory_order_relaxed) ||
+        syscall(SYS_cachestat, file->opened->fd, &range, &pages, 0) != 0) {
         return -1; /* an older kernel, or a file that is not ours to ask about */
     }
     return pages.cached >= (range.offset + len - 1) / page - range.offset / page + 1;
 }
 
-/* Looks at one place of each step and at the last byte; without waiting there is no second look, so then at each page. */
+/* Looks at one place of each step and at the last byte, or at each page. */
 static bool look(struct file_source *file, uint64_t len, bool each)
 {
     int fd = file->opened->fd;
@@ -257,11 +268,12 @@ static int warm(struct file_source *file, int64_t deadline, uint64_t *ret_bytes)
         return 0;
     }
     if (file->offset >= file->warm_to) {
+        int pages = file->asked && deadline != 0 ? 0 : has_pages(file, len);
         bool there;
 
         errno = 0;
-        there = (!file->asked || deadline == 0) && has_pages(file, len) != 0 &&
-                look(file, len, deadline == 0);
+        /* Without waiting there is no second look; and some looks alone would not do. */
+        there = pages != 0 && look(file, len, deadline == 0 || pages < 0);
 
         if (!there && deadline == 0) {
             if (errno == EOPNOTSUPP) {
