@@ -25,6 +25,8 @@ struct program {
     uint64_t ahead;
     size_t memory;
     bool has_timeout, callback_sleeps, loses_story, faults;
+    bool reads_ahead; /* some link may ask more than once for one read */
+    unsigned reads;
     bool cancel, scope_cancel, cancelled;
     int64_t cancel_at_ms;
     int64_t cancelled_at_ms;
@@ -169,9 +171,11 @@ static int wrap(struct program *program)
     struct weir_source *inner = program->source;
     struct weir_source **ret = &program->source;
     uint64_t amount;
+    uint32_t kind = dice(program, 18);
 
     program->source = NULL;
-    switch (dice(program, 18)) {
+    program->reads_ahead |= kind == 2 || (kind > 4 && kind != 11 && kind != 12);
+    switch (kind) {
     case 0:
         amount = 1 + dice(program, dice(program, 2) ? 1000 : 2000000);
         if (program->len > amount) {
@@ -277,7 +281,8 @@ static void check_bounds(struct program *program, uint64_t got)
 {
     size_t used = weir__budget_used(weir__budget_process()) - program->budget_before;
 
-    /* P1: the origin is asked for no more than what readers and windows want. */
+    /* P1: the origin is asked for no more than what readers and windows want; where nothing is held, once for a read. */
+    assert_true(program->reads_ahead || program->script.calls <= program->reads);
     if (program->script.position > got + program->ahead + 2 * WEIR_CHUNK_BYTES) {
         fail_msg("%llu bytes asked for, %llu read, %llu may be on their way behind%s",
                  (unsigned long long)program->script.position, (unsigned long long)got,
@@ -304,6 +309,7 @@ static int read_randomly(void *arg)
         int64_t deadline = kind == 0 ? 0 : kind == 1 ? weir_after_ms(dice(program, 60)) : until;
         bool cancelled = program->cancelled;
 
+        program->reads++;
         r = weir__next(program->source, most, deadline, &chunk);
         if (!program->callback_sleeps && !program->faults) {
             if (deadline == 0) {
