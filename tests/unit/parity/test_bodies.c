@@ -848,15 +848,15 @@ static const struct parity_case forms[] = {
     {.name = "no multipart",
      .handler = parts,
      .ask = {{.method = "POST", .fields = {{"Content-Type", "text/plain"}}, .body = PARTS}},
-     .expect = "501\n"
+     .expect = "415\n"
                "content-type: text/plain; charset=utf-8\n"
-               "content-length: 14\n"
+               "content-length: 35\n"
                "\n"
-               "not supported\n"
+               "this Content-Type is not supported\n"
                "\n"
                "end\n"
                "- parts: WEIR_EUNSUPPORTED\n"
-               "- returned WEIR_EUNSUPPORTED: 501 complete, received 0, sent 14\n"},
+               "- returned WEIR_EUNSUPPORTED: 415 complete, received 0, sent 35\n"},
     {.name = "a form",
      .handler = form,
      .ask = {{.method = "POST", .fields = {URLENCODED}, .body = "a=1&b=x+y%21&a=&=3&%C3%A9"}},
