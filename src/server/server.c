@@ -182,7 +182,7 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     /* One socket a loop; the first settles the port. */
     for (unsigned i = 0; i < threads && r == 0; i++) {
         r = weir__listen(weir_str(host != NULL ? host : ""), listeners->port, 0, threads > 1,
-                         &listeners->fds[i], &listeners->port, error);
+                         &server->serve.pace, &listeners->fds[i], &listeners->port, error);
     }
     if (r < 0) {
         for (unsigned i = 0; i < threads; i++) {
