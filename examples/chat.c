@@ -1,279 +1,149 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tokens that another thread makes, relayed as they come. The thread stands for a language model or any other library
- * that computes for long: it knows nothing of HTTP, sends into the handler's bounded mailbox, and is told to stop when
- * the client leaves.
+ * A token server as the clients of OpenAI's API want it. The model is a fake that says the question again, but it behaves
+ * as a real one: it computes for long, knows nothing of HTTP, and any thread may tell it to stop. It runs on a thread of
+ * the blocking pool. A slow client slows it down; one that leaves stops it at once. openai.c has the JSON.
  *
- *     curl -N -d 'why is the sky blue?' http://127.0.0.1:8000/
- *     curl http://127.0.0.1:8000/stats
- *
- * Query: delay_ms, the pause before each token [80].
+ *     curl -N http://127.0.0.1:8000/v1/chat/completions -d '{"stream": true,
+ *         "messages": [{"role": "user", "content": "why is the sky blue"}]}'
  */
-#include <weir/mailbox.h>
-#include <weir/sse.h>
+#include <weir/weir.h>
 
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "common.h"
+#include "openai.h"
 
-#define PROMPT_BYTES ((size_t)16384)
+#define MODEL "parrot-1"
 
-static atomic_uint_fast64_t running, finished, canceled;
+static uint64_t delay_ms = 80; /* what the model takes for a token */
 
-/* ---- the producer: a job on a thread of its own ---- */
+/* ---- the model; its tokens are words, each with the space before it ---- */
 
-struct infer {
-    atomic_int refs; /* the handler's and the thread's */
-    pthread_mutex_t mutex;
-    pthread_cond_t wake; /* the job is to stop */
-    bool stop;
-    uint64_t delay_ms;
-    struct weir_sender *sender; /* the thread's own after its start */
-    size_t len;
-    char prompt[];
+struct model {
+    const char *rest; /* what it has not said yet */
+    uint64_t tokens;  /* made so far */
+    int stop_fd;      /* readable: it is to stop */
 };
 
-static void infer_unref(struct infer *job)
+static size_t token_len(const char *text)
 {
-    if (atomic_fetch_sub(&job->refs, 1) == 1) {
-        pthread_cond_destroy(&job->wake);
-        pthread_mutex_destroy(&job->mutex);
-        free(job);
-    }
+    return text[0] == '\0' ? 0 : 1 + strcspn(text + 1, " ");
 }
 
-/* Waits, but not for a job that is to stop. Returns whether to go on. */
-static bool infer_pause(struct infer *job)
+static uint64_t token_count(const char *text)
 {
-    struct timespec until;
-    bool go_on;
-    int r = 0;
+    uint64_t count = 0;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(job->delay_ms / 1000);
-    until.tv_nsec += (long)(job->delay_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
+    for (; text[0] != '\0'; text += token_len(text)) {
+        count++;
     }
-    pthread_mutex_lock(&job->mutex);
-    while (!job->stop && r == 0) {
-        r = pthread_cond_timedwait(&job->wake, &job->mutex, &until);
-    }
-    go_on = !job->stop;
-    pthread_mutex_unlock(&job->mutex);
-    return go_on;
+    return count;
 }
 
-/* Sends one token. A full mailbox means a slow client: the model waits for it instead of running ahead. */
-static int infer_send(struct infer *job, struct weir_view token)
+/* Blocks. Returns 1 with a token, 0 when all is said, WEIR_ECANCELED when told to stop. */
+static int model_next(struct model *model, struct weir_view *ret)
 {
-    int r;
+    struct pollfd stop = {.fd = model->stop_fd, .events = POLLIN};
 
-    do {
-        if (!infer_pause(job)) {
-            return WEIR_ECANCELED;
-        }
-        r = weir_send_text(job->sender, token);
-    } while (r == WEIR_EFLOW);
-    return r;
+    if (model->rest[0] == '\0') {
+        return 0;
+    }
+    if (poll(&stop, 1, (int)delay_ms) == 1) {
+        return WEIR_ECANCELED;
+    }
+    *ret = weir_bytes(model->rest, token_len(model->rest));
+    model->rest += ret->len;
+    model->tokens++;
+    return 1;
 }
 
-/* The words of the prompt, each with the space before it, after a few of its own. */
-static int infer_words(struct infer *job)
+static void model_stop(void *model)
 {
-    static const char *const opening[] = {"You", " asked:"};
-    size_t end = 0, begin = 0;
-    int r = 0;
-
-    for (size_t i = 0; r == 0 && i < sizeof(opening) / sizeof(opening[0]); i++) {
-        r = infer_send(job, weir_str(opening[i]));
-    }
-    while (r == 0 && end < job->len) {
-        begin = end;
-        do {
-            end++;
-        } while (end < job->len && job->prompt[end] != ' ');
-        r = infer_send(job, weir_bytes(job->prompt + begin, end - begin));
-    }
-    return r;
+    eventfd_write(((struct model *)model)->stop_fd, 1);
 }
 
-static void *infer_run(void *arg)
+/* ---- the server ---- */
+
+/* The model's tokens to the client, as they come. */
+static int relay(struct weir_req *req, struct openai *chat, struct model *model)
 {
-    struct infer *job = arg;
-    int r = infer_words(job);
+    int r = weir_on_disconnect(req, model_stop, model); /* also while the model computes */
+    struct weir_view token;
 
-    atomic_fetch_add(r < 0 ? &canceled : &finished, 1);
-    atomic_fetch_sub(&running, 1);
-    weir_sender_unref(job->sender); /* the last one: weir_receive() then answers 0 */
-    infer_unref(job);
-    return NULL;
-}
-
-/* `sender` is given. */
-static int infer_start(struct weir_sender *sender, const char *prompt, size_t len,
-                       uint64_t delay_ms, struct infer **ret)
-{
-    struct infer *job = calloc(1, sizeof(*job) + 1 + len);
-    pthread_condattr_t monotonic;
-    pthread_t thread;
-
-    if (job == NULL || sender == NULL) {
-        free(job);
-        weir_sender_unref(sender);
-        return WEIR_ENOMEM;
+    while (r == 0 && model->tokens < openai_max_tokens(chat) &&
+           (r = model_next(model, &token)) == 1) {
+        r = openai_token(chat, token); /* a slow client is waited for */
     }
-    atomic_init(&job->refs, 2);
-    pthread_mutex_init(&job->mutex, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&job->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    job->delay_ms = delay_ms;
-    job->sender = sender;
-    job->prompt[0] = ' ';
-    memcpy(job->prompt + 1, prompt, len);
-    job->len = len + 1;
-    atomic_fetch_add(&running, 1);
-    if (pthread_create(&thread, NULL, infer_run, job) != 0) {
-        atomic_fetch_sub(&running, 1);
-        weir_sender_unref(sender);
-        infer_unref(job);
-        infer_unref(job);
-        return WEIR_ENOMEM;
-    }
-    pthread_detach(thread);
-    *ret = job;
-    return 0;
-}
-
-/* Never blocks: the thread sees it at its next token. */
-static void infer_cancel(struct infer *job)
-{
-    pthread_mutex_lock(&job->mutex);
-    job->stop = true;
-    pthread_cond_signal(&job->wake);
-    pthread_mutex_unlock(&job->mutex);
-}
-
-/* ---- the handler ---- */
-
-/* The whole prompt; on the heap, for fibers have small stacks. */
-static int read_prompt(struct weir_req *req, char **ret, size_t *ret_len)
-{
-    struct weir_chunk *chunk = NULL;
-    size_t len = 0;
-    char *prompt = NULL;
-    int r = weir_req_limit_body(req, PROMPT_BYTES);
-
-    if (r < 0) {
-        return r;
-    }
-    prompt = malloc(PROMPT_BYTES);
-    if (prompt == NULL) {
-        return WEIR_ENOMEM;
-    }
-    while ((r = weir_next(weir_req_body(req), -1, &chunk)) > 0) {
-        memcpy(prompt + len, weir_chunk_view(chunk).data, weir_chunk_len(chunk));
-        len += weir_chunk_len(chunk);
-        chunk = weir_chunk_unref(chunk);
-    }
-    if (r < 0) {
-        free(prompt);
-        return r;
-    }
-    *ret = prompt;
-    *ret_len = len;
-    return 0;
-}
-
-static int relay(struct weir_req *req, struct infer *job)
-{
-    struct weir_sink *out = NULL;
-    struct weir_msg msg;
-    int r = weir_sse_begin(req, 200, NULL, &out);
-
-    while (r == 0 && (r = weir_receive(-1, &msg)) == 1) {
-        r = weir_sse_emit(out, &(struct weir_event){.data = weir_msg_text(&msg)});
-        weir_msg_drop(&msg);
-    }
-    if (r < 0) {
-        infer_cancel(job); /* the client is gone, or has stalled too long */
-    } else {
-        r = weir_sse_emit(out, &(struct weir_event){.event = "done", .data = weir_str("")});
-    }
+    weir_off_disconnect(req);
     if (r == 0) {
-        r = weir_end(out, NULL);
+        r = openai_end(chat, model->rest[0] == '\0' ? "stop" : "length",
+                       token_count(openai_question(chat)));
     }
-    weir_sink_destroy(out);
     return r;
 }
 
-static int chat(struct weir_req *req)
+static int complete(struct weir_req *req, void *arg)
 {
-    uint64_t delay_ms = weir_req_query_u64(req, "delay_ms", 80);
-    struct infer *job = NULL;
-    char *prompt = NULL;
-    size_t len = 0;
-    int r;
+    struct model model = {0};
+    struct openai *chat = NULL;
+    int r = openai_begin(req, MODEL, &chat);
 
-    if (delay_ms < 1 || delay_ms > 60000) {
-        return weir_reply_text(req, 400, "delay_ms is 1 to 60000\n");
+    (void)arg;
+    if (r != 1) {
+        return r; /* refused, or not to be read */
     }
-    r = read_prompt(req, &prompt, &len);
-    if (r < 0) {
-        return r;
+    model.rest = openai_question(chat);
+    model.stop_fd = eventfd(0, EFD_CLOEXEC);
+    r = model.stop_fd < 0 ? WEIR_EIO : relay(req, chat, &model);
+    if (model.stop_fd >= 0) {
+        close(model.stop_fd);
     }
-    r = infer_start(weir_sender_create(), prompt, len, delay_ms, &job);
-    free(prompt);
-    if (r < 0) {
-        return r;
-    }
-    r = relay(req, job);
-    infer_unref(job);
+    fprintf(stderr, "%s: %" PRIu64 " tokens, %s\n", openai_id(chat), model.tokens,
+            r < 0 ? weir_strerror(r) : "complete");
+    openai_destroy(chat);
     return r;
 }
 
-static int stats(struct weir_req *req)
-{
-    char text[160];
-    int len =
-        snprintf(text, sizeof(text),
-                 "{\"running\":%" PRIu64 ",\"finished\":%" PRIu64 ",\"canceled\":%" PRIu64 "}\n",
-                 (uint64_t)atomic_load(&running), (uint64_t)atomic_load(&finished),
-                 (uint64_t)atomic_load(&canceled));
-
-    return weir_reply_bytes(req, 200, NULL, "application/json", weir_bytes(text, (size_t)len));
-}
-
-static int handle(struct weir_req *req, void *arg)
+static int models(struct weir_req *req, void *arg)
 {
     (void)arg;
-    if (weir_view_equal(weir_req_path(req), weir_str("/stats"))) {
-        return stats(req);
-    }
-    if (!weir_view_equal(weir_req_path(req), weir_str("/"))) {
-        return weir_reply_text(req, 404, "no such page\n");
-    }
-    if (!weir_view_equal(weir_req_method(req), weir_str("POST"))) {
-        return example_not_allowed(req, "POST");
-    }
-    return chat(req);
+    return openai_models(req, MODEL);
+}
+
+static int take_delay(void *arg, struct weir_view value)
+{
+    (void)arg;
+    return weir_view_to_u64(value, &delay_ms) < 0 || delay_ms > 60000 ? WEIR_EINVAL : 0;
 }
 
 int main(int argc, char **argv)
 {
-    return example_main(
-        argc, argv,
-        &(struct example){
-            .name = "chat",
-            .about = "POST a prompt to /, get tokens as events; /stats; query: delay_ms",
-            .handler = handle,
-        });
+    static const struct example_option options[] = {
+        {"--delay-ms", "N          what the model takes for a token [80]", take_delay}, {0}};
+    struct weir_blocking completions = {.handler = complete}; /* 16 at once, 64 more wait */
+    struct weir_router *router = NULL;
+    int r = weir_router_create(NULL, &router);
+
+    if (r == 0) {
+        r = weir_router_add(router, "POST", "/v1/chat/completions", weir_blocking_handler,
+                            &completions, NULL);
+    }
+    if (r == 0) {
+        r = weir_router_add(router, "GET", "/v1/models", models, NULL, NULL);
+    }
+    if (r == 0) {
+        r = example_main(argc, argv,
+                         &(struct example){.name = "chat",
+                                           .about = "chat completions by a fake model",
+                                           .handler = weir_router_handle,
+                                           .arg = router,
+                                           .options = options});
+    }
+    weir_router_destroy(router);
+    return r < 0 ? 1 : r;
 }

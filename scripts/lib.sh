@@ -23,12 +23,22 @@ build_options() {
     esac
 }
 
+# Which of the libraries are here that only examples need; those examples are left out without them.
+optional_libraries() {
+    local library
+
+    for library in jansson sqlite3; do
+        ! pkg-config --exists "$library" || echo "$library"
+    done
+}
+
 # build NAME [TARGET...]: brings build/NAME up to date; configures it anew when its options have changed.
 build() {
-    local name=$1 options compiler stamp="build/$1/options-of-build"
+    local name=$1 options optional compiler stamp="build/$1/options-of-build" found="build/$1/optional-of-build"
     shift
 
     options=$(build_options "$name") || return 1
+    optional=$(optional_libraries)
     compiler=${options%% *}
     if [ ! -f "build/$name/build.ninja" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$options" ]; then
         rm -rf "build/$name"
@@ -37,6 +47,9 @@ build() {
         env -u CFLAGS -u CPPFLAGS -u LDFLAGS CC="$compiler" \
             meson setup "build/$name" $(printf '%s' "${options#"$compiler"}") || return 1
         echo "$options" >"$stamp"
+    elif [ "$(cat "$found" 2>/dev/null)" != "$optional" ]; then
+        meson setup --reconfigure "build/$name" || return 1
     fi
+    echo "$optional" >"$found"
     ninja -C "build/$name" "$@"
 }

@@ -155,19 +155,6 @@ void weir_server_destroy(struct weir_server *server)
     weir_free(server);
 }
 
-/* The sockets of several loops share their port, and would share it with any other program of this user: so one that shares
- * nothing asks first. */
-static int ask_for_port(const char *host, uint16_t port, struct weir_error *error)
-{
-    int fd = -1;
-    int r = weir__listen(weir_str(host), port, 0, false, &fd, NULL, error);
-
-    if (r == 0) {
-        close(fd);
-    }
-    return r;
-}
-
 int weir_server_listen(struct weir_server *server, const char *host, uint16_t port,
                        struct weir_error *error)
 {
@@ -185,7 +172,8 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     host = host != NULL ? host : "";
     threads = server->serve.opts.threads;
     if (threads > 1 && port != 0) {
-        r = ask_for_port(host, port, error);
+        /* The sockets of several loops share their port, and would share it with any other program of this user. */
+        r = weir__listen_check(weir_str(host), port, error);
         if (r < 0) {
             return r;
         }
@@ -201,8 +189,8 @@ int weir_server_listen(struct weir_server *server, const char *host, uint16_t po
     }
     /* One socket a loop; the first settles the port. */
     for (unsigned i = 0; i < threads && r == 0; i++) {
-        r = weir__listen(weir_str(host), listeners->port, 0, threads > 1, &listeners->fds[i],
-                         &listeners->port, error);
+        r = weir__listen(weir_str(host), listeners->port, 0, threads > 1, &server->serve.pace,
+                         &listeners->fds[i], &listeners->port, error);
     }
     if (r < 0) {
         for (unsigned i = 0; i < threads; i++) {

@@ -274,7 +274,6 @@ static int open_watches(struct weir__server_thread *thread)
         acceptor->thread = thread;
         acceptor->watch.on_event = accept_all;
         weir__timer_init(&acceptor->retry, accept_again);
-        weir__tcp_prepare_listener(server->listeners[i].fds[thread->index], &server->serve.pace);
         r = weir__watch_open(loop, &acceptor->watch, server->listeners[i].fds[thread->index]);
         if (r < 0) {
             acceptor->watch.fd = -1;

@@ -96,7 +96,8 @@ static inline void peer_start(struct peer *peer,
 {
     *peer = (struct peer){.script = script};
     assert_int_equal(
-        weir__listen(weir_str("127.0.0.1"), 0, 64, false, &peer->listener, &peer->port, NULL), 0);
+        weir__listen(weir_str("127.0.0.1"), 0, 64, false, NULL, &peer->listener, &peer->port, NULL),
+        0);
     /* The acceptor blocks. */
     assert_int_equal(fcntl(peer->listener, F_SETFL, 0), 0);
     assert_int_equal(pthread_create(&peer->acceptor, NULL, peer_accept, peer), 0);

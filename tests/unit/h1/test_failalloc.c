@@ -258,7 +258,8 @@ static void serve_one(void (*fail_at)(int64_t n), int64_t n, bool crowded)
     assert_int_equal(weir__loop_create(NULL, NULL, &serve_loop.loop), 0);
     serve_loop.serve = &server->serve;
     weir_list_init(&serve_loop.connections);
-    assert_int_equal(weir__listen(weir_str("127.0.0.1"), 0, 4, false, &listener, &port, NULL), 0);
+    assert_int_equal(weir__listen(weir_str("127.0.0.1"), 0, 4, false, NULL, &listener, &port, NULL),
+                     0);
     assert_int_equal(fcntl(listener, F_SETFL, 0), 0);
     addr.sin_port = htons(port);
     memset(&client, 0, sizeof(client));

@@ -91,7 +91,8 @@ static inline void deaf_start(struct deaf *deaf, const char *host, uint16_t port
     struct sockaddr_in addr = {.sin_family = AF_INET};
     socklen_t len = sizeof(addr);
 
-    assert_int_equal(weir__listen(weir_str(host), port, 1, false, &deaf->fd, &deaf->port, NULL), 0);
+    assert_int_equal(
+        weir__listen(weir_str(host), port, 1, false, NULL, &deaf->fd, &deaf->port, NULL), 0);
     assert_int_equal(listen(deaf->fd, 0), 0);
     assert_int_equal(getsockname(deaf->fd, (struct sockaddr *)&addr, &len), 0);
     for (int i = 0; i < 4; i++) {

@@ -11,7 +11,7 @@
 
 static void listen_on(const char *host, uint16_t port, int *ret_fd, uint16_t *ret_port)
 {
-    assert_int_equal(weir__listen(weir_str(host), port, 0, false, ret_fd, ret_port, NULL), 0);
+    assert_int_equal(weir__listen(weir_str(host), port, 0, false, NULL, ret_fd, ret_port, NULL), 0);
     assert_int_not_equal(*ret_port, 0);
 }
 
@@ -324,7 +324,7 @@ static void no_descriptors(void *arg)
     assert_int_equal(error.side, WEIR_SIDE_SELF);
     assert_int_equal(dial_for("v4.test", port, 1000, &fd, &error), WEIR_ELIMIT);
     assert_ptr_equal(error.where, weir__dial_resolve);
-    assert_int_equal(weir__listen(weir_str(""), 0, 0, false, &fd, NULL, &error), WEIR_ELIMIT);
+    assert_int_equal(weir__listen(weir_str(""), 0, 0, false, NULL, &fd, NULL, &error), WEIR_ELIMIT);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
     assert_int_equal(dial_for("v4.test", port, 1000, &fd, &error), 0);
     close(fd);
@@ -364,22 +364,24 @@ static void listening(void *arg)
     listen_on("127.0.0.1", 0, &first, &port);
     assert_true(fcntl(first, F_GETFL) & O_NONBLOCK);
     assert_true(fcntl(first, F_GETFD) & FD_CLOEXEC);
-    assert_int_equal(weir__listen(weir_str("127.0.0.1"), port, 0, false, &second, &again, &error),
-                     WEIR_EBUSY);
+    assert_int_equal(
+        weir__listen(weir_str("127.0.0.1"), port, 0, false, NULL, &second, &again, &error),
+        WEIR_EBUSY);
     assert_int_equal(error.native, EADDRINUSE);
     assert_string_equal(error.where, "bind");
     close(first);
-    assert_int_equal(weir__listen(weir_str("192.0.2.77"), 0, 0, false, &second, &again, &error),
-                     WEIR_EIO);
+    assert_int_equal(
+        weir__listen(weir_str("192.0.2.77"), 0, 0, false, NULL, &second, &again, &error), WEIR_EIO);
     assert_int_equal(error.native, EADDRNOTAVAIL);
-    assert_int_equal(weir__listen(weir_str("localhost"), 0, 0, false, &second, &again, &error),
-                     WEIR_EINVAL);
-    assert_int_equal(weir__listen(weir_str("[::1"), 0, 0, false, &second, &again, NULL),
+    assert_int_equal(
+        weir__listen(weir_str("localhost"), 0, 0, false, NULL, &second, &again, &error),
+        WEIR_EINVAL);
+    assert_int_equal(weir__listen(weir_str("[::1"), 0, 0, false, NULL, &second, &again, NULL),
                      WEIR_EINVAL);
     assert_int_equal(second, -7);
     assert_int_equal(again, 0);
-    assert_int_equal(weir__listen(weir_str("*"), 0, 0, true, &first, &port, NULL), 0);
-    assert_int_equal(weir__listen(weir_str("*"), port, 0, true, &second, &again, NULL), 0);
+    assert_int_equal(weir__listen(weir_str("*"), 0, 0, true, NULL, &first, &port, NULL), 0);
+    assert_int_equal(weir__listen(weir_str("*"), port, 0, true, NULL, &second, &again, NULL), 0);
     assert_int_equal(port, again);
     close(first);
     close(second);

@@ -71,8 +71,8 @@ static void connect_pair(bool begin_small, int there_bytes, int *ret_here, int *
     int listener;
     int there = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    assert_int_equal(weir__listen(weir_str("127.0.0.1"), 0, 4, false, &listener, &port, NULL), 0);
-    weir__tcp_prepare_listener(listener, &weir__pace_default);
+    assert_int_equal(weir__listen(weir_str("127.0.0.1"), 0, 4, false, NULL, &listener, &port, NULL),
+                     0);
     addr.sin_port = htons(port);
     if (begin_small) {
         weir__tcp_begin_small(there);

@@ -97,7 +97,7 @@ static void crowd_in(unsigned listening, uint64_t *ret_live)
     for (unsigned i = listening; i < THREADS; i++) {
         /* Any other socket that the loop can watch and nobody connects to. */
         close(server->listeners[0].fds[i]);
-        assert_int_equal(weir__listen(weir_str("127.0.0.1"), 0, 0, false,
+        assert_int_equal(weir__listen(weir_str("127.0.0.1"), 0, 0, false, NULL,
                                       &server->listeners[0].fds[i], NULL, NULL),
                          0);
     }

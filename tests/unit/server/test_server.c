@@ -3,6 +3,7 @@
 #include "../net/net_test.h"
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -378,6 +379,59 @@ static void a_port_is_one_servers(void **state)
     }
 }
 
+/* ---- the first connections ---- */
+
+/* The descriptor at the server's end of a connection: the one whose peer is `there`. */
+static int other_end(int there)
+{
+    struct sockaddr_in mine, peer;
+
+    assert_int_equal(getsockname(there, (struct sockaddr *)&mine, &(socklen_t){sizeof(mine)}), 0);
+    for (int fd = 0; fd < 1024; fd++) {
+        if (getpeername(fd, (struct sockaddr *)&peer, &(socklen_t){sizeof(peer)}) == 0 &&
+            peer.sin_port == mine.sin_port) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+/*
+ * Clients may be there before the server runs. Without the pace's bound the kernel calls their sockets writable while we
+ * do not: a loop that spins for as long as such a client reads nothing.
+ */
+static void who_connects_before_the_start_gets_the_pace(void **state)
+{
+    struct weir_server_opts opts = {.handler = handle, .threads = 2, .pace_slow_bytes = 20000};
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct weir_view ask = weir_str("GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+    struct scene scene = {0};
+    int there = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int here, bound = 0, no_delay = 0;
+    uint8_t byte;
+
+    (void)state;
+    assert_int_equal(weir_server_create(&opts, &scene.server), 0);
+    assert_int_equal(weir_server_listen(scene.server, "127.0.0.1", 0, NULL), 0);
+    addr.sin_port = htons(weir_server_port(scene.server));
+    assert_int_equal(connect(there, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(pthread_create(&scene.thread, NULL, serve, &scene), 0);
+    assert_int_equal(send(there, ask.data, ask.len, 0), ask.len);
+    assert_int_equal(recv(there, &byte, 1, 0), 1);
+    here = other_end(there);
+    assert_true(here >= 0);
+    assert_int_equal(
+        getsockopt(here, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bound, &(socklen_t){sizeof(bound)}), 0);
+    assert_int_equal(bound, 20000);
+    assert_int_equal(
+        getsockopt(here, IPPROTO_TCP, TCP_NODELAY, &no_delay, &(socklen_t){sizeof(no_delay)}), 0);
+    assert_true(no_delay != 0);
+    close(there);
+    weir_server_stop(scene.server);
+    assert_int_equal(pthread_join(scene.thread, NULL), 0);
+    weir_server_destroy(scene.server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,6 +441,7 @@ int main(void)
         cmocka_unit_test(a_stop_ends_what_outlives_the_grace),
         cmocka_unit_test(it_starts_and_stops_at_any_moment),
         cmocka_unit_test(a_port_is_one_servers),
+        cmocka_unit_test(who_connects_before_the_start_gets_the_pace),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
