@@ -27,7 +27,7 @@
 #include "rt/fiber.h"
 #include "rt/loop.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define SHOWN_BYTES 16384 /* of a body; what is longer has to be the pattern */
 #define LANE_FIELD "parity-ask"
 

@@ -281,13 +281,17 @@ static int waits_for_room(struct weir_req *req, void *arg)
 
     (void)arg;
     if (r == 0) {
-        parity_note(req, "full: %s", parity_name(fill(out, &at)));
+        /* What is still on its way to a socket makes room when it has arrived there. */
+        do {
+            r = fill(out, &at);
+        } while (r == WEIR_EFLOW && weir_wait_writable(out, weir_after_ms(100)) == 0);
+        parity_note(req, "full: %s", parity_name(r));
         parity_note(req, "not yet: %s", parity_name(weir_wait_writable(out, weir_after_ms(20))));
         parity_note(req, "may read");
         r = weir_wait_writable(out, -1);
         parity_note(req, "room: %s", parity_name(r));
     }
-    while (r == 0 && at < (uint64_t)16 << 20) {
+    while (r == 0 && at < (uint64_t)8 << 20) {
         r = try_pattern(out, at);
         at += r == 0 ? 8192 : 0;
         r = r == WEIR_EFLOW ? weir_wait_writable(out, -1) : r;
@@ -474,13 +478,13 @@ static const struct parity_case stalls[] = {
      .ask = {{.steps = {AWAIT("may read")}}},
      .expect = "200\n"
                "\n"
-               "(16777216 bytes of the pattern)\n"
+               "(8388608 bytes of the pattern)\n"
                "end\n"
                "- full: WEIR_EFLOW\n"
                "- not yet: WEIR_ETIMEDOUT\n"
                "- may read\n"
                "- room: 0\n"
-               "- returned 0: 200 complete, received 0, sent 16777216\n"},
+               "- returned 0: 200 complete, received 0, sent 8388608\n"},
 };
 
 static void v10_a_leave_is_told_alike(void **state)
