@@ -47,8 +47,16 @@ struct weir__pace weir__pace_with(const struct weir__pace *given)
     };
 }
 
-static void set_lowat(struct weir__tcp *tcp, uint32_t bytes)
+/* What may be unsent. For a fast reader of a file twice as much, for it takes no memory but that of the page cache. */
+static uint32_t bound_of(const struct weir__tcp *tcp)
 {
+    return tcp->fast ? tcp->pace->fast_bytes << tcp->of_file : tcp->pace->slow_bytes;
+}
+
+static void set_lowat(struct weir__tcp *tcp)
+{
+    uint32_t bytes = bound_of(tcp);
+
     setsockopt(tcp->watch.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
 }
 
@@ -206,6 +214,16 @@ int weir__tcp_read(struct weir__tcp *tcp, uint8_t *data, size_t size, size_t *re
     return 1;
 }
 
+static void expect(struct weir__tcp *tcp, bool of_file)
+{
+    if (tcp->of_file != of_file) {
+        tcp->of_file = of_file;
+        if (tcp->fast) {
+            set_lowat(tcp);
+        }
+    }
+}
+
 static int went_out(struct weir__tcp *tcp, ssize_t done, size_t *ret_len)
 {
     if (done < 0) {
@@ -224,6 +242,7 @@ int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, 
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov,
                              .msg_iovlen = (size_t)count};
 
+    expect(tcp, false);
     if (count == 1) {
         return went_out(tcp, send(tcp->watch.fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL),
                         ret_len);
@@ -233,6 +252,7 @@ int weir__tcp_writev(struct weir__tcp *tcp, const struct iovec *iov, int count, 
 
 int weir__tcp_splice_out(struct weir__tcp *tcp, int pipe_fd, size_t size, size_t *ret_len)
 {
+    expect(tcp, false);
     return went_out(
         tcp, splice(pipe_fd, NULL, tcp->watch.fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK),
         ret_len);
@@ -241,7 +261,10 @@ int weir__tcp_splice_out(struct weir__tcp *tcp, int pipe_fd, size_t size, size_t
 int weir__tcp_sendfile(struct weir__tcp *tcp, int fd, uint64_t offset, size_t size, size_t *ret_len)
 {
     off_t at = (off_t)offset;
-    ssize_t done = sendfile(tcp->watch.fd, fd, &at, size);
+    ssize_t done;
+
+    expect(tcp, true);
+    done = sendfile(tcp->watch.fd, fd, &at, size);
 
     if (done == 0) {
         *ret_len = 0;
@@ -284,12 +307,12 @@ static void judge(struct weir__tcp *tcp)
         }
         if (waited_us >= pace->stall_slow_us && tcp->fast) {
             tcp->fast = false;
-            set_lowat(tcp, pace->slow_bytes);
+            set_lowat(tcp);
         }
     }
     if (!tcp->fast && tcp->smooth_bytes > pace->fast_after) {
         tcp->fast = true;
-        set_lowat(tcp, pace->fast_bytes);
+        set_lowat(tcp);
     }
 }
 
@@ -299,7 +322,7 @@ int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room)
     uint64_t unsent;
 
     judge(tcp);
-    bound = tcp->fast ? tcp->pace->fast_bytes : tcp->pace->slow_bytes;
+    bound = bound_of(tcp);
     /* The kernel wakes a writer when less than half of the bound is unsent. */
     enough = tcp->fast ? bound : bound / 2;
     /* It is asked only when what was sent since could have filled that. */
@@ -316,7 +339,8 @@ int weir__tcp_room(struct weir__tcp *tcp, size_t *ret_room)
         }
     }
     /* Beyond the bound the kernel would take a part of a write only, and the rest would lie in our memory. */
-    *ret_room = tcp->fast ? tcp->pace->fast_chunk : (size_t)(bound - unsent);
+    *ret_room =
+        tcp->fast ? (size_t)tcp->pace->fast_chunk << tcp->of_file : (size_t)(bound - unsent);
     return 0;
 }
 

@@ -34,6 +34,7 @@ struct weir__tcp {
     struct weir__loop *loop;
     const struct weir__pace *pace;
     bool fast, stalled;
+    bool of_file;    /* what was sent last lies in the page cache: it may be twice as much */
     bool held;       /* the receive buffer keeps its size */
     bool grown;      /* it was let grow: whoever sends here may run far ahead */
     uint32_t unsent; /* at most so much was unsent when the kernel was last asked ... */

@@ -91,6 +91,7 @@ static bool is_possible(const struct weir_server_opts *opts)
 {
     return opts->handler != NULL && opts->threads <= MAX_THREADS && opts->max_fields <= 1000 &&
            opts->head_bytes <= ((size_t)1 << 19) && opts->pace_fast_chunk <= ((uint32_t)1 << 20) &&
+           opts->pace_fast_bytes <= ((uint32_t)1 << 30) &&
            opts->pace_slow_bytes <= ((uint32_t)1 << 20);
 }
 
