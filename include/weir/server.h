@@ -37,7 +37,8 @@ struct weir_server_opts {
     size_t memory_bytes;   /* body bytes held by the process [a quarter of its memory] */
     bool allow_half_close; /* a client's FIN after its request does not mean that it has gone */
 
-    /* How far ahead of a reader its socket is filled; 0: the default. */
+    /* How far ahead of a reader its socket is filled; 0: the default. What is sent from a file may be twice as far ahead of
+     * a fast one. */
     uint32_t pace_slow_bytes, pace_fast_bytes, pace_fast_chunk,
         pace_fast_after;                              /* [32 KiB, 1 MiB, 512 KiB, 1 MiB] */
     uint32_t pace_stall_reset_ms, pace_stall_slow_ms; /* [10, 50] */
