@@ -549,7 +549,7 @@ static int only_writes(struct weir_req *req, void *arg)
 #define ECHO_STEPS 500
 
 /* So many steps of `piece` bytes each way, through the one combinator. */
-static void echo(uint32_t kind, uint64_t piece)
+static void play_echo(uint32_t kind, uint64_t piece)
 {
     static struct weir__memory_step steps[2 * ECHO_STEPS + 1];
     struct one_kind one = {.kind = kind};
@@ -578,12 +578,14 @@ static void echo(uint32_t kind, uint64_t piece)
 
 static void p31_an_echo_with_both_directions_full(void **state)
 {
+    const char *many = getenv("WEIR_PROGRAMS");
+
     (void)state;
     for (uint32_t kind = 0; kind < KINDS; kind++) {
-        echo(kind, 2003);
+        play_echo(kind, 2003);
     }
-    if (programs_wanted() >= 50000) {
-        echo(0, 2147484); /* a GiB each way */
+    if (many != NULL && strtoull(many, NULL, 10) >= 50000) {
+        play_echo(0, 2147484); /* a GiB each way */
     }
     {
         /* Who writes without reading against one who does the same: the stall has a name. */
