@@ -12,8 +12,7 @@
  * cachestat() comes first, which fetches nothing; places to look at are not the same twice; and after a miss the pool brings
  * the whole window, never only what was missed. It asks for the window behind that as well, so that disk and network work
  * side by side, and what was asked for is not looked at but waited for by the pool. Where cachestat() does not answer, each
- * page is looked at: a look at some of them would miss holes. Once some windows have been whole, a few looks at larger ones
- * do, until one misses: a file leaves memory by stretches.
+ * page is looked at: a look at some of them would miss holes.
  */
 #include "stream/file.h"
 
@@ -39,9 +38,6 @@
 
 #define WARM_BYTES ((uint64_t)1 << 20) /* so much is made sure of at once */
 #define WARM_STEP ((uint64_t)128 << 10)
-#define TRUST_AFTER \
-    4 /* windows of which no page was missing: from then on some looks at larger ones do */
-#define TRUSTED_BYTES ((uint64_t)4 << 20)
 
 #ifndef SYS_cachestat
 #define SYS_cachestat 451 /* Linux 6.5; the same number everywhere */
@@ -60,7 +56,6 @@ struct file_source {
     uint64_t left;
     off_t warm_to; /* up to here it was in the page cache when last looked at */
     bool asked;    /* the pool has asked for what lies behind warm_to: it may be on its way */
-    unsigned whole_windows; /* in a row, that had no page missing */
     uint32_t chance;
 };
 
@@ -245,16 +240,17 @@ static int has_pages(struct file_source *file, uint64_t len)
     return pages.cached >= (range.offset + len - 1) / page - range.offset / page + 1;
 }
 
-/* Looks at one place of each step, and at the last byte. */
-static bool look(struct file_source *file, uint64_t len, uint64_t step)
+/* Looks at one place of each step and at the last byte, or at each page. */
+static bool look(struct file_source *file, uint64_t len, bool each)
 {
     int fd = file->opened->fd;
+    uint64_t step = each ? page_bytes() : WARM_STEP;
 
     for (uint64_t at = 0; at < len; at += step) {
         uint64_t span = len - at < step ? len - at : step;
 
         file->chance = file->chance * 1664525u + 1013904223u;
-        if (!is_there(fd, file->offset + (off_t)(at + (file->chance >> 8) % span))) {
+        if (!is_there(fd, file->offset + (off_t)(at + (each ? 0 : (file->chance >> 8) % span)))) {
             return false;
         }
     }
@@ -264,9 +260,7 @@ static bool look(struct file_source *file, uint64_t len, uint64_t step)
 /* Sees to it that bytes at the offset are in memory, and says how many. Returns 0 or a result of lend_fd(). */
 static int warm(struct file_source *file, int64_t deadline, uint64_t *ret_bytes)
 {
-    bool trusted = file->whole_windows >= TRUST_AFTER;
-    uint64_t window = trusted ? TRUSTED_BYTES : WARM_BYTES;
-    uint64_t len = file->left < window ? file->left : window;
+    uint64_t len = file->left < WARM_BYTES ? file->left : WARM_BYTES;
     ssize_t got;
 
     if (file->in_memory) {
@@ -274,19 +268,12 @@ static int warm(struct file_source *file, int64_t deadline, uint64_t *ret_bytes)
         return 0;
     }
     if (file->offset >= file->warm_to) {
+        int pages = file->asked && deadline != 0 ? 0 : has_pages(file, len);
         bool there;
 
         errno = 0;
-        if (trusted) {
-            there = look(file, len, WARM_BYTES);
-        } else {
-            int pages = file->asked && deadline != 0 ? 0 : has_pages(file, len);
-
-            /* Without waiting there is no second look; and some looks alone would not do. */
-            there = pages != 0 &&
-                    look(file, len, deadline == 0 || pages < 0 ? page_bytes() : WARM_STEP);
-        }
-        file->whole_windows = there ? file->whole_windows + 1 : 0;
+        /* Without waiting there is no second look; and some looks alone would not do. */
+        there = pages != 0 && look(file, len, deadline == 0 || pages < 0);
 
         if (!there && deadline == 0) {
             if (errno == EOPNOTSUPP) {
