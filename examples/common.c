@@ -40,6 +40,17 @@ int example_address(struct weir_view text, char *host, size_t host_bytes, uint16
     return 0;
 }
 
+int example_number(struct weir_view value, uint64_t min, uint64_t max, uint64_t *ret)
+{
+    uint64_t number;
+
+    if (weir_view_to_u64(value, &number) < 0 || number < min || number > max) {
+        return WEIR_EINVAL;
+    }
+    *ret = number;
+    return 0;
+}
+
 int example_not_allowed(struct weir_req *req, const char *methods)
 {
     struct weir_fields *fields = NULL;

@@ -30,6 +30,9 @@ struct example {
 /* "127.0.0.1:8080", "[::1]:0" or ":80"; `host` is cut and ended. Returns 0 or WEIR_EINVAL. */
 int example_address(struct weir_view text, char *host, size_t host_bytes, uint16_t *ret_port);
 
+/* The value of an option as a number within bounds. Returns 0 or WEIR_EINVAL. */
+int example_number(struct weir_view value, uint64_t min, uint64_t max, uint64_t *ret);
+
 /* Answers 405 with an Allow field. */
 int example_not_allowed(struct weir_req *req, const char *methods);
 

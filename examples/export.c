@@ -456,25 +456,14 @@ static int take_database(void *arg, struct weir_view value)
     return value.len > 0 ? 0 : WEIR_EINVAL;
 }
 
-static int take_number(struct weir_view value, uint64_t min, uint64_t max, uint64_t *ret)
-{
-    uint64_t number;
-
-    if (weir_view_to_u64(value, &number) < 0 || number < min || number > max) {
-        return WEIR_EINVAL;
-    }
-    *ret = number;
-    return 0;
-}
-
 static int take_rows(void *arg, struct weir_view value)
 {
-    return take_number(value, 0, UINT32_MAX, &((struct app *)arg)->rows);
+    return example_number(value, 0, UINT32_MAX, &((struct app *)arg)->rows);
 }
 
 static int take_exports(void *arg, struct weir_view value)
 {
-    return take_number(value, 1, 1024, &((struct app *)arg)->exports);
+    return example_number(value, 1, 1024, &((struct app *)arg)->exports);
 }
 
 static const struct example_option options[] = {

@@ -377,30 +377,19 @@ static int take_database(void *arg, struct weir_view value)
     return value.len > 0 ? 0 : WEIR_EINVAL;
 }
 
-static int take_number(struct weir_view value, uint64_t min, uint64_t max, uint64_t *ret)
-{
-    uint64_t number;
-
-    if (weir_view_to_u64(value, &number) < 0 || number < min || number > max) {
-        return WEIR_EINVAL;
-    }
-    *ret = number;
-    return 0;
-}
-
 static int take_max_body(void *arg, struct weir_view value)
 {
-    return take_number(value, 1, INT64_MAX, &((struct app *)arg)->limit.max_bytes);
+    return example_number(value, 1, INT64_MAX, &((struct app *)arg)->limit.max_bytes);
 }
 
 static int take_uploads(void *arg, struct weir_view value)
 {
-    return take_number(value, 1, 1024, &((struct app *)arg)->uploads);
+    return example_number(value, 1, 1024, &((struct app *)arg)->uploads);
 }
 
 static int take_pause(void *arg, struct weir_view value)
 {
-    return take_number(value, 0, 60000, &((struct app *)arg)->pause_ms);
+    return example_number(value, 0, 60000, &((struct app *)arg)->pause_ms);
 }
 
 static const struct example_option options[] = {
